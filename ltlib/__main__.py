@@ -1,0 +1,165 @@
+"""The command line: thin. Every flag of ``train`` is a field of `Experiment`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ltlib.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 after one sentence on standard error."""
+    options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
+    try:
+        command(**options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes after the last finished epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(**fields: str) -> None:
+    """Train (or resume, or reload) one experiment and print its table."""
+    from ltlib.experiments import execute, runs
+    from ltlib.experiments.experiment import Experiment
+
+    run = execute.execute(Experiment.parse(**_given(fields)))
+    print(runs.as_text(runs.table([run])))
+    print(f"groups by the threshold rule; everything is in {run.folder}")
+
+
+def report(**fields: str) -> None:
+    """Run ``notebooks/full_run.ipynb`` by papermill, and keep the executed notebook in the run folder."""
+    from ltlib.experiments import report as reports
+
+    baseline = fields.pop("baseline") or ""
+    reports.report(baseline=baseline, **_given(fields))
+
+
+def runs_list() -> None:
+    """Print all runs, finished or not."""
+    from ltlib import paths
+    from ltlib.experiments import runs
+
+    found = runs.all_runs()
+    print(runs.as_text(runs.table(found)))
+    for run in found:
+        if run.state != "finished":
+            print(f"{run.state}: {run.id}  ({run.info.get('reason') or 'resume with: ' + run.info['command']})")
+    print(f"groups by the threshold rule; runs are in {paths.runs_root()}")
+
+
+def runs_show(run: str) -> None:
+    """Print what one run is and what came out, under every group rule."""
+    from ltlib.experiments import runs
+
+    found = runs.find(run)
+    info = found.info
+    print(f"{found.id}: {found.state}{', ' + info['reason'] if info.get('reason') else ''}")
+    for key in ("command", "started", "finished", "seconds", "hardware", "versions"):
+        if key in info:
+            print(f"  {key}: {info[key]}")
+    print(f"  data: {info['data']['name']}, training images a class {info['data']['counts']}")
+    for rule in info.get("metrics", {}).get("groups", {}):
+        print(f"\ngroups by rule {rule!r}\n{runs.as_text(runs.table([found], rule))}")
+    for key, best in info.get("best_epochs", {}).items():
+        print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
+    print(f"files: {found.folder}")
+
+
+def data_prepare(**fields: str) -> None:
+    """Download or decode the data of an experiment and print what it would train on."""
+    from ltlib.experiments.experiment import Experiment
+    from ltlib.experiments.prepare import prepare
+    from ltlib.experiments.profiles import resolve
+
+    experiment = Experiment.parse(**_given(fields))
+    recipe, _ = resolve(experiment)
+    facts = prepare(experiment, recipe).description()
+    print(
+        f"{facts['name']}: {facts['train_images']:,} training and {facts['test_images']:,} test images, "
+        f"{facts['image_size']}x{facts['image_size']} pixels"
+    )
+    for name, n in zip(facts["class_names"], facts["counts"], strict=True):
+        print(f"  {name:<16} {n:>7,}")
+    print(f"SHA-256 of the selected training indices: {facts['subset_sha256'] or 'none, the data are as they come'}")
+
+
+def data_show() -> None:
+    """List the data sets and what of them is on this disk."""
+    from ltlib import paths
+    from ltlib.data.datasets import DATASETS
+
+    print(f"data in {paths.data_root()}, decoded folders in {paths.cache_root()}")
+    for name, what in DATASETS.items():
+        print(f"  {name:<10} {what}")
+
+
+def doctor() -> None:
+    """Check this machine."""
+    from ltlib.experiments.doctor import examine
+
+    print("\n".join(examine()))
+
+
+def _given(fields: dict[str, str | None]) -> dict[str, str]:
+    """The flags that were used; the rest keep the defaults of `Experiment`."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m ltlib", description="Long-Tail Lab: long-tailed and robust recognition."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(to, name: str, command, **more) -> argparse.ArgumentParser:
+        added = to.add_parser(name, help=command.__doc__.splitlines()[0], description=command.__doc__, **more)
+        added.set_defaults(command=command)
+        return added
+
+    _experiment_flags(verb(verbs, "train", train))
+    reporter = verb(verbs, "report", report)
+    _experiment_flags(reporter)
+    reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")
+
+    run_verbs = verbs.add_parser("runs", help="List runs or show one.").add_subparsers(required=True, metavar="COMMAND")
+    verb(run_verbs, "list", runs_list)
+    verb(run_verbs, "show", runs_show).add_argument("run", help="the id of a run, or its beginning")
+
+    data_verbs = verbs.add_parser("data", help="Prepare or show data.").add_subparsers(required=True, metavar="COMMAND")
+    _experiment_flags(verb(data_verbs, "prepare", data_prepare))
+    verb(data_verbs, "show", data_show)
+
+    verb(verbs, "doctor", doctor)
+    return parser
+
+
+def _experiment_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag a field. Values stay texts: `Experiment.parse` reads them, with better messages than argparse's."""
+    from ltlib.experiments.experiment import Experiment
+
+    for name in FLAGS:
+        default = getattr(Experiment, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{FLAGS[name]} (default {default!r})")
+
+
+FLAGS = {
+    "method": "what to train",
+    "dataset": "on which data",
+    "imbalance_factor": "n_max / n_min of the training set, from 1",
+    "imbalance_type": "exponential, step, or natural to keep the data as they are",
+    "profile": "smoke (seconds), lesson (a minute), paper (the authors' recipe)",
+    "seed": "of the training",
+    "data_dir": "folder of the data set; empty means LTLIB_DATA",
+    "overrides": "changes to the recipe, such as 'epochs=5, lr=0.05'",
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

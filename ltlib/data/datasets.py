@@ -1,0 +1,93 @@
+"""Data sets by name. Each loader returns a `Dataset`; making it long-tailed is the business of `longtail`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ltlib import paths
+from ltlib.data import glyphs
+from ltlib.data.folder import load_folder
+from ltlib.data.images import Dataset, Images
+from ltlib.errors import InputError, check_choice
+
+# MiSLAS and ResLT normalise CIFAR-100 with the statistics of CIFAR-10 too.
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+DATASETS = {
+    "glyphs": "letters in many fonts, drawn on the spot; no download",
+    "digits": "handwritten digits that ship with scikit-learn; no download",
+    "cifar10": "CIFAR-10, downloaded once (170 MB)",
+    "cifar100": "CIFAR-100, downloaded once (169 MB)",
+    "folder": "your own images, one folder a class, in data_dir",
+}
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str = "",
+    num_classes: int = 10,
+    n_max: int = 500,
+    test_per_class: int = 100,
+    image_size: int = 0,
+) -> Dataset:
+    """Load a data set, balanced or as it comes.
+
+    Args:
+        name: a key of ``DATASETS``.
+        data_dir: where the files are; empty means ``LTLIB_DATA`` (``folder`` always needs it).
+        num_classes, n_max, test_per_class: size of ``glyphs``; the other sets come whole.
+        image_size: side of ``glyphs`` (0: 16) or the size ``folder`` resizes to (0: as they are).
+
+    Raises:
+        InputError: the name is unknown or the files are missing or damaged.
+    """
+    check_choice("dataset", name, DATASETS)
+    if name == "glyphs":
+        return _glyphs(num_classes, n_max, test_per_class, image_size or 16)
+    if name == "digits":
+        return _digits()
+    if name == "folder":
+        return load_folder(data_dir, image_size)
+    return _cifar(name, Path(data_dir).expanduser() if data_dir else paths.data_root())
+
+
+def _glyphs(num_classes: int, n_max: int, test_per_class: int, size: int) -> Dataset:
+    def split(per_class: int, seed: int) -> Images:
+        labels = np.repeat(np.arange(num_classes), per_class)
+        return Images(glyphs.render(labels, num_classes, size, seed), labels)
+
+    train, test = split(n_max, seed=0), split(test_per_class, seed=1)
+    return Dataset("glyphs", train, test, tuple(glyphs.ALPHABET[:num_classes]))
+
+
+def _digits(test_per_class: int = 50) -> Dataset:
+    """1,797 scans of 8x8 pixels, doubled to 16x16; the last 50 of each class are the test set."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    grey = (bunch.images * (255 / 16)).round().astype(np.uint8)
+    pixels = np.repeat(grey.repeat(2, axis=1).repeat(2, axis=2)[:, None], 3, axis=1)
+    labels = bunch.target.astype(np.int64)
+    test = np.concatenate([np.flatnonzero(labels == c)[-test_per_class:] for c in range(10)])
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    everything = Images(pixels, labels)
+    return Dataset("digits", everything.take(train), everything.take(test), tuple("0123456789"))
+
+
+def _cifar(name: str, root: Path) -> Dataset:
+    # torchvision takes a second to import, so it is imported only where it is used.
+    from torchvision import datasets as tv
+
+    kind = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}[name]
+    try:
+        parts = [kind(paths.make_folder(root, "LTLIB_DATA"), train=train, download=True) for train in (True, False)]
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{name} is not in {root} and could not be downloaded ({error}): put {kind.filename} there yourself, "
+            f"point LTLIB_DATA or data_dir at a folder that has it, or choose dataset 'glyphs', which needs no download."
+        ) from error
+    splits = [Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts]
+    return Dataset(name, *splits, tuple(parts[0].classes), mean=CIFAR_MEAN, std=CIFAR_STD)

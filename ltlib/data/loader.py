@@ -1,0 +1,49 @@
+"""From images that rest on the device as uint8 to augmented float batches. Knows nothing of methods or epochs' goals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ltlib.data import samplers
+from ltlib.data.augment import augment, to_float
+
+
+class Batch(NamedTuple):
+    """What a method's loss receives."""
+
+    x: Tensor  #: float images in [0, 1], (B, C, H, W); normalisation lives inside the model
+    y: Tensor  #: labels (B,)
+
+
+class Loader:
+    """Batches of one training stage, drawn and augmented where the images are.
+
+    Args:
+        images: uint8 (N, C, H, W), already on the device.
+        labels: int64 (N,), on the same device.
+        sampler: a name from ``samplers.SAMPLERS``.
+        epochs: length of the stage (progressively balanced sampling needs it).
+        batch_size: images a step; the last batch of an epoch may be smaller.
+        augmentation: a name from ``augment.AUGMENTATIONS``.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, *, sampler: str, epochs: int, batch_size: int, augmentation: str
+    ):
+        self.images, self.labels = images, labels
+        self.sampler = samplers.make(sampler, labels, epochs)
+        self.batch_size, self.augmentation = batch_size, augmentation
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return math.ceil(len(self.labels) / self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch, counted from 0 within the stage."""
+        for index in self.sampler.draw(epoch).split(self.batch_size):
+            x = augment(self.images[index], self.augmentation)
+            yield Batch(to_float(x), self.labels[index])

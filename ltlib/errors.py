@@ -1,0 +1,36 @@
+"""What happens to bad input: one sentence that says what is wrong, what is allowed, what to do.
+
+The command line prints the sentence and exits with status 2; a notebook shows it without a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. The message is one complete sentence for the user."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython calls this: a reader needs the sentence, not the path our code took to it."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class TrainingStopped(InputError):
+    """Training met a value that is not finite and stopped; the last good checkpoint is kept."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The tail of an error message: what the user probably meant, and everything that is allowed."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(str(name).lower(), allowed, n=2, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f"{meant} Allowed: {', '.join(allowed)}."
+
+
+def check_choice(what: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise :class:`InputError` unless ``value`` is one of ``allowed``."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise InputError(f"{what} {value!r} is not known.{nearest(str(value), allowed)}")

@@ -1,0 +1,93 @@
+"""The report card: everything we say about a trained model, computed from stored float32 logits alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltlib.data.augment import to_float
+from ltlib.data.longtail import PAPER_GROUPS, shot_groups
+from ltlib.errors import InputError
+from ltlib.evaluation import calibration
+from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
+from ltlib.methods.method import Method
+
+
+@torch.inference_mode()
+def predict(method: Method, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Logits (N, K) in float32, on the CPU, of uint8 images (N, 3, H, W) on the method's device.
+
+    Computed without reduced precision: half-precision logits push confidences to exactly 1.
+    """
+    was_training = method.training
+    method.eval()
+    logits = [method.logits(to_float(x)).float().cpu() for x in images.split(batch_size)]
+    method.train(was_training)
+    return torch.cat(logits)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy."""
+    return (logits.argmax(1) == labels.to(logits.device)).float().mean().item()
+
+
+def report_card(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> dict:
+    """Accuracy and calibration, overall and per group under every rule that is defined for these classes.
+
+    Args:
+        logits: float32 (N, K) of the test images.
+        labels: (N,) true classes.
+        counts: (K,) training images of each class; they define the groups.
+
+    Returns:
+        JSON-ready values. Accuracies and errors are fractions; a group without test images is None.
+        ``groups[rule][group]`` holds the measures of the group's images.
+
+    Raises:
+        InputError: the logits are not finite, or the shapes do not agree.
+    """
+    if logits.shape != (len(labels), len(counts)):
+        raise InputError(f"Expected logits of shape {(len(labels), len(counts))}; got {logits.shape}.")
+    if not np.isfinite(logits).all():
+        raise InputError("The logits hold NaN or infinite values: the model cannot be evaluated.")
+    confusion = confusion_matrix(logits.argmax(axis=1), labels, len(counts))
+    by_class = per_class_accuracy(confusion)
+    card = _measures(logits, labels) | {
+        "balanced_accuracy": float(np.nanmean(by_class)),
+        "worst_class_accuracy": float(np.nanmin(by_class)),
+        "worst_class": int(np.nanargmin(by_class)),
+        "per_class_accuracy": [None if np.isnan(a) else float(a) for a in by_class],
+        "confusion": confusion.tolist(),
+        "test_images": len(labels),
+        "groups": {},
+    }
+    for rule in ("threshold", "papers") if len(counts) in PAPER_GROUPS else ("threshold",):
+        groups = shot_groups(counts, rule)
+        card["groups"][rule] = {
+            name: _group(logits, labels, classes, group_accuracy(confusion, groups)[name])
+            for name, classes in groups.items()
+        }
+    return card
+
+
+def _group(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray, accuracy: float | None) -> dict:
+    inside = np.isin(labels, classes)
+    about = {"classes": len(classes), "test_images": int(inside.sum())}
+    if accuracy is None:
+        return about | {"accuracy": None}
+    return about | _measures(logits[inside], labels[inside])
+
+
+def _measures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    p = calibration.probabilities(logits)
+    return {
+        "accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        "ece": calibration.ece(p, labels),
+        "mce": calibration.mce(p, labels),
+        "adaptive_ece": calibration.adaptive_ece(p, labels),
+        "classwise_ece": calibration.classwise_ece(p, labels),
+        "confidence_gap": calibration.confidence_gap(p, labels),
+        "nll": calibration.nll(logits, labels),
+        "brier": calibration.brier(p, labels),
+    }

@@ -1,0 +1,75 @@
+"""``python -m ltlib doctor``: what this machine has, in lines to paste into a question. Never raises."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import ltlib
+from ltlib import paths
+
+PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "papermill", "nbval")
+
+
+def examine() -> list[str]:
+    """One line a fact; a line that begins with ``!!`` says what is wrong and what to do."""
+    lines = [f"ltlib {ltlib.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"]
+    lines.append(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    lines += _torch()
+    for variable, folder in (
+        ("LTLIB_DATA", paths.data_root()),
+        ("LTLIB_CACHE", paths.cache_root()),
+        ("LTLIB_RUNS", paths.runs_root()),
+    ):
+        lines.append(_folder(variable, folder))
+    lines.append(_data())
+    return lines
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _torch() -> list[str]:
+    try:
+        import torch
+
+        from ltlib.training.device import choose_device, hardware, resolve_precision
+
+        device = choose_device()
+        facts = ", ".join(f"{key} {value}" for key, value in hardware(device).items())
+        lines = [f"{facts}; automatic precision {resolve_precision('auto', device)}"]
+    except (ImportError, OSError) as error:
+        return [f"!! torch cannot be imported ({error}): install it again, see README."]
+    try:
+        import torchvision
+
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        lines.append("torch and torchvision match")
+    except (ImportError, RuntimeError, AttributeError) as error:
+        lines.append(f"!! torchvision does not match torch ({error}): install both from the same package index.")
+    return lines
+
+
+def _folder(variable: str, folder: Path) -> str:
+    """Whether a folder, or the one it would be made in, is writable, and the space left there."""
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if not os.access(existing, os.W_OK):
+        return f"!! {variable}: {folder} is not writable: set {variable} to a folder that is."
+    low = "!! little space: " if free < 1 else ""
+    return f"{low}{variable}: {folder}, {free:.0f} GB free"
+
+
+def _data() -> str:
+    """Which downloads are already there."""
+    root = paths.data_root()
+    found = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+    there = [name for name, folder in found.items() if (root / folder).is_dir()]
+    return f"data found: glyphs, digits (always){''.join(', ' + name for name in there)}"

@@ -1,0 +1,189 @@
+"""The one road from an experiment to a finished run. Read this file first to see how the house hangs together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_safetensors
+
+import ltlib
+from ltlib import methods, models, paths
+from ltlib.data.images import Images
+from ltlib.evaluation.evaluate import predict, report_card
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.prepare import Prepared, prepare
+from ltlib.experiments.profiles import Recipe, resolve
+from ltlib.experiments.runs import Run
+from ltlib.methods import Method
+from ltlib.training.checkpoint import write_atomic
+from ltlib.training.device import choose_device, hardware, reproducible
+from ltlib.training.engine import Engine, Split
+from ltlib.training.progress import Progress
+
+
+def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
+    """Train the experiment, or resume it, or reload it if it is finished.
+
+    Everything is checked before anything is written.
+
+    Args:
+        experiment: what to train.
+        runs_dir: folder of the run folders; default ``LTLIB_RUNS``.
+
+    Raises:
+        InputError: something the user gave cannot be used.
+        TrainingStopped: a loss or gradient was not finite.
+    """
+    recipe, own = resolve(experiment)
+    device = choose_device()
+    data = prepare(experiment, recipe)
+    identity = describe(experiment, recipe, own, data)
+    run = Run((runs_dir or paths.runs_root()) / run_id(experiment, identity))
+    if run.state == "finished":
+        print(f"{run.id} is finished: its results are reloaded from {run.folder}")
+        return run
+
+    with reproducible(experiment.seed, device, recipe.deterministic):
+        method = build(experiment.method, own, recipe, data).to(device)
+        with run.locked():
+            run.update(**about(run, experiment, recipe, own, data, device))
+            try:
+                _train(run, method, recipe, data, device, identity)
+            except BaseException as error:
+                failed = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                run.update(state=failed, reason=str(error) or type(error).__name__)
+                raise
+    return run
+
+
+def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: torch.device, identity: dict) -> None:
+    """Train (or resume) and write the results into the run folder."""
+    evaluate = {"test": on_device(data.test, device)}
+    if data.validation:
+        evaluate["validation"] = on_device(data.validation, device)
+    engine = Engine(method, on_device(data.train, device), recipe, evaluate)
+    engine.resume(run.checkpoint, identity)
+    run.rewrite_metrics(engine.history)
+    progress = Progress(run.info["experiment"]["method"], engine.total_epochs, done=len(engine.history))
+
+    def on_epoch(record: dict) -> None:
+        run.append_metrics(record)
+        progress(record)
+
+    engine.fit(run.checkpoint, identity, on_epoch)
+
+    logits = predict(method, evaluate["test"][0]).numpy()
+    run.store_predictions(logits, data.test.labels, data.counts)
+    write_atomic(run.folder / "weights.safetensors", to_safetensors(method.state_dict()))
+    run.update(
+        state="finished",
+        reason="",
+        finished=_now(),
+        seconds=sum(record["seconds"] for record in engine.history),
+        metrics=report_card(logits, data.test.labels, data.counts),
+        best_epochs=best_epochs(engine.history),
+    )
+
+
+def build(name: str, own: dict[str, object], recipe: Recipe, data: Prepared) -> Method:
+    """The untrained method, on the CPU.
+
+    Raises:
+        InputError: a hyper-parameter is out of range.
+    """
+    network = models.make(recipe.backbone, data.num_classes, data.mean, data.std)
+    return methods.make(name, network, torch.from_numpy(data.counts), **own)
+
+
+def on_device(images: Images, device: torch.device) -> Split:
+    """Pixels and labels as tensors that stay on the device."""
+    return torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device)
+
+
+def best_epochs(history: list[dict]) -> dict[str, dict]:
+    """The best epoch by each measured split. Best on test is what the papers report; it is no honest choice."""
+    best = {}
+    for key in ("validation_accuracy", "test_accuracy"):
+        measured = [record for record in history if key in record]
+        if measured:
+            top = max(measured, key=lambda record: record[key])
+            best[key] = {"epoch": top["epoch"], "test_accuracy": top["test_accuracy"], key: top[key]}
+    return best
+
+
+def describe(experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared) -> dict[str, object]:
+    """All that decides the result of a run: two runs with equal descriptions are one run."""
+    return {
+        "ltlib": ltlib.__version__,
+        "method": experiment.method,
+        "dataset": experiment.dataset,
+        "imbalance_type": experiment.imbalance_type,
+        "imbalance_factor": experiment.imbalance_factor,
+        "seed": experiment.seed,
+        **asdict(recipe),
+        **{f"{experiment.method}.{name}": value for name, value in own.items()},
+        "data": data.fingerprint,
+    }
+
+
+def run_id(experiment: Experiment, identity: dict[str, object]) -> str:
+    """A readable name, made unique by a hash of the description."""
+    natural = experiment.imbalance_type == "natural"
+    tail = (
+        "natural"
+        if natural
+        else f"{'step' if experiment.imbalance_type == 'step' else 'if'}{experiment.imbalance_factor:g}"
+    )
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{experiment.method}-{experiment.dataset}-{tail}-{experiment.profile}-s{experiment.seed}-{digest}"
+
+
+def about(
+    run: Run, experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared, device: torch.device
+) -> dict[str, object]:
+    """What ``run.json`` says from the start."""
+    return {
+        "id": run.id,
+        "state": "running",
+        "command": command(experiment),
+        "experiment": asdict(experiment),
+        "recipe": asdict(recipe),
+        "hyperparameters": own,
+        "data": data.description(),
+        "versions": versions(),
+        "hardware": hardware(device),
+        "started": run.info.get("started") or _now(),
+    }
+
+
+def command(experiment: Experiment, verb: str = "train") -> str:
+    """The command line that runs this experiment, naming what differs from the defaults."""
+    default = asdict(Experiment())
+    flags = [
+        f"--{name.replace('_', '-')} {_quoted(value)}"
+        for name, value in asdict(experiment).items()
+        if value != default[name] or name in ("method", "dataset")
+    ]
+    return " ".join(["python -m ltlib", verb, *flags])
+
+
+def _quoted(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f'"{text}"' if " " in text else text
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    packages = ("torch", "torchvision", "numpy", "pillow", "matplotlib")
+    return {"ltlib": ltlib.__version__, "python": platform.python_version()} | {p: version(p) for p in packages}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,94 @@
+"""The vocabulary of an experiment. These fields are the parameters of a notebook, the ``-p`` names of papermill
+and the flags of the command line: the same words, the same meaning, checked in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+from ltlib.data.datasets import DATASETS
+from ltlib.data.longtail import KINDS
+from ltlib.errors import InputError, check_choice, nearest
+from ltlib.methods import METHODS
+
+PROFILES = ("smoke", "lesson", "paper")
+IMBALANCE_TYPES = (*KINDS, "natural")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to train on what. Validates itself.
+
+    Attributes:
+        method: a key of ``ltlib.methods.METHODS``.
+        dataset: a key of ``ltlib.data.datasets.DATASETS``.
+        imbalance_factor: n_max / n_min of the training set, at least 1; unused when the type is natural.
+        imbalance_type: ``exponential``, ``step``, or ``natural`` to train on the data as they are.
+        profile: ``smoke`` (seconds, for tests), ``lesson`` (about a minute on two cores), ``paper`` (the
+            authors' recipe).
+        seed: of the training; the long-tailed subset is always the published one.
+        data_dir: folder of the data set; empty means ``LTLIB_DATA``.
+        overrides: changes to the recipe, ``"epochs=5, lr=0.05"``; names are fields of
+            ``ltlib.experiments.profiles.Recipe`` or hyper-parameters of the method.
+
+    Raises:
+        InputError: a value has the wrong type or is not allowed.
+    """
+
+    method: str = "cross_entropy"
+    dataset: str = "glyphs"
+    imbalance_factor: float = 100.0
+    imbalance_type: str = "exponential"
+    profile: str = "lesson"
+    seed: int = 0
+    data_dir: str = ""
+    overrides: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("method", "dataset", "imbalance_type", "profile", "data_dir", "overrides"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be a text; got {getattr(self, name)!r}.")
+        check_choice("method", self.method, METHODS)
+        check_choice("dataset", self.dataset, DATASETS)
+        check_choice("imbalance_type", self.imbalance_type, IMBALANCE_TYPES)
+        check_choice("profile", self.profile, PROFILES)
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be a whole number from 0; got {self.seed!r}.")
+        factor = self.imbalance_factor
+        if not isinstance(factor, int | float) or isinstance(factor, bool) or not 1 <= factor < math.inf:
+            raise InputError(f"imbalance_factor is n_max / n_min, a number from 1; got {factor!r}.")
+        object.__setattr__(self, "imbalance_factor", float(factor))
+
+    @classmethod
+    def parse(cls, **texts: object) -> Experiment:
+        """An experiment from texts (the command line) or mixed values (papermill).
+
+        Raises:
+            InputError: a name is unknown or a text cannot be read as its field's type.
+        """
+        defaults = asdict(cls())
+        for name in texts:
+            if name not in defaults:
+                raise InputError(f"{name!r} is no field of an experiment.{nearest(name, defaults)}")
+        return cls(**{name: read(name, value, defaults[name]) for name, value in texts.items()})
+
+
+FIELDS = tuple(f.name for f in fields(Experiment))
+
+
+def read(name: str, value: object, like: object) -> object:
+    """``value`` as the type of ``like`` where it is a text that reads so; other values pass unchanged.
+
+    Raises:
+        InputError: the text does not read as that type.
+    """
+    if not isinstance(value, str) or isinstance(like, str):
+        return value
+    text = value.strip()
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[text.lower()]
+        return int(text) if isinstance(like, int) else float(text)
+    except (ValueError, KeyError):
+        kind = "true or false" if isinstance(like, bool) else "a whole number" if isinstance(like, int) else "a number"
+        raise InputError(f"{name} must be {kind}; got {value!r}.") from None

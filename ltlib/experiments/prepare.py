@@ -1,0 +1,116 @@
+"""From an experiment to the images it trains and is measured on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltlib.data import datasets, longtail
+from ltlib.data.images import Images, channel_statistics
+from ltlib.errors import InputError
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.profiles import Recipe, parse_overrides
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The data of one experiment.
+
+    Attributes:
+        name: what results on these data must be called.
+        class_names: K names.
+        train, validation, test: the splits; ``validation`` is None unless the recipe holds one out.
+        counts: (K,) training images of each class.
+        mean, std: what the model normalises with.
+        fingerprint: SHA-256 of exactly these images, in this order.
+        subset_sha256: SHA-256 of the selected training indices (``longtail.checksum``); empty if natural.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Images
+    validation: Images | None
+    test: Images
+    counts: np.ndarray
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    subset_sha256: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def description(self) -> dict:
+        """JSON-ready facts for ``run.json``."""
+        return {
+            "name": self.name,
+            "class_names": list(self.class_names),
+            "counts": self.counts.tolist(),
+            "train_images": len(self.train),
+            "validation_images": len(self.validation) if self.validation else 0,
+            "test_images": len(self.test),
+            "image_size": self.train.pixels.shape[-1],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "fingerprint": self.fingerprint,
+            "subset_sha256": self.subset_sha256,
+        }
+
+
+def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
+    """Load the data set, make it long-tailed by the field's recipe, hold out what the recipe asks for.
+
+    Raises:
+        InputError: the data are missing, damaged, or cannot be made as long-tailed as asked.
+    """
+    data = datasets.load(
+        experiment.dataset,
+        data_dir=experiment.data_dir,
+        num_classes=recipe.num_classes,
+        n_max=recipe.n_max or 500,
+        test_per_class=recipe.test_per_class or 100,
+        image_size=recipe.image_size,
+    )
+    chosen = _long_tail(experiment, recipe, data.train, data.num_classes)
+    kept, held_out = chosen, None
+    if recipe.validation:
+        train, validation = longtail.holdout(data.train.labels[chosen], recipe.validation)
+        kept, held_out = chosen[train], data.train.take(chosen[validation])
+    train = data.train.take(kept)
+    test = _first_of_each_class(data.test, recipe.test_per_class) if recipe.test_per_class else data.test
+    mean, std = (data.mean, data.std) if data.mean and data.std else channel_statistics(train.pixels)
+    selection = f"{data.fingerprint} {longtail.checksum(kept)} {recipe.test_per_class}"
+    return Prepared(
+        name=data.name,
+        class_names=data.class_names,
+        train=train,
+        validation=held_out,
+        test=test,
+        counts=train.counts(data.num_classes),
+        mean=mean,
+        std=std,
+        fingerprint=hashlib.sha256(selection.encode()).hexdigest(),
+        subset_sha256="" if experiment.imbalance_type == "natural" else longtail.checksum(chosen),
+    )
+
+
+def _long_tail(experiment: Experiment, recipe: Recipe, train: Images, num_classes: int) -> np.ndarray:
+    """Indices of the training images that the experiment keeps."""
+    kind, factor = experiment.imbalance_type, experiment.imbalance_factor
+    if kind == "natural":
+        return np.arange(len(train))
+    possible = longtail.largest_n_max(train.counts(num_classes), factor, kind)
+    if recipe.n_max > possible and "n_max" in parse_overrides(experiment.overrides):
+        raise InputError(
+            f"n_max={recipe.n_max} is more than these data allow at imbalance factor {factor:g}: at most {possible}."
+        )
+    counts = longtail.class_counts(num_classes, min(recipe.n_max or possible, possible), factor, kind)
+    return longtail.longtail_indices(train.labels, counts)
+
+
+def _first_of_each_class(images: Images, per_class: int) -> Images:
+    classes = range(int(images.labels.max()) + 1)
+    return images.take(np.concatenate([np.flatnonzero(images.labels == c)[:per_class] for c in classes]))

@@ -1,0 +1,124 @@
+"""The dial for size: every number an experiment resolves to stands in the tables below.
+
+``resolve`` starts from the profile, adds what the data set asks for, then the user's overrides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+from ltlib.data.augment import AUGMENTATIONS
+from ltlib.errors import InputError, check_choice, nearest
+from ltlib.experiments.experiment import Experiment, read
+from ltlib.methods import METHODS
+from ltlib.methods.method import hyperparameters
+from ltlib.models import BACKBONES
+from ltlib.training.device import PRECISIONS
+from ltlib.training.engine import Options
+from ltlib.training.schedule import SCHEDULES
+
+
+@dataclass(frozen=True)
+class Recipe(Options):
+    """Everything a run depends on besides its method, data and seed: the training options, and these sizes.
+
+    Attributes:
+        backbone: a key of ``ltlib.models.BACKBONES``.
+        num_classes: classes of ``glyphs``; other data sets bring their own.
+        image_size: side in pixels of ``glyphs``, or to resize a ``folder`` to; 0 keeps what is there.
+        n_max: images of the largest class; 0 takes as many as the data allow.
+        test_per_class: test images of each class; 0 takes all (``glyphs`` draws 100).
+        validation: share of the training images held out to choose on; 0 holds out none.
+    """
+
+    backbone: str = "resnet32"
+    num_classes: int = 10
+    image_size: int = 0
+    n_max: int = 0
+    test_per_class: int = 0
+    validation: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("backbone", self.backbone, BACKBONES)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
+        check_choice("precision", self.precision, PRECISIONS)
+        for name, low, high in RANGES:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise InputError(f"{name} must be {allowed}; got {value}.")
+
+
+RANGES = (
+    ("epochs", 1, math.inf),
+    ("batch_size", 2, math.inf),
+    ("lr", 0, math.inf),
+    ("momentum", 0, 1),
+    ("weight_decay", 0, math.inf),
+    ("evaluate_every", 1, math.inf),
+    ("num_classes", 2, math.inf),
+    ("image_size", 0, 1024),
+    ("n_max", 0, math.inf),
+    ("test_per_class", 0, math.inf),
+    ("validation", 0, 0.5),
+)
+
+PROFILE = {
+    "smoke": {"backbone": "resnet8", "epochs": 2, "n_max": 100, "test_per_class": 20, "precision": "float32"},
+    "lesson": {"backbone": "resnet8", "epochs": 40, "n_max": 500, "evaluate_every": 5, "precision": "float32"},
+    "paper": {},
+}
+
+# A mirrored letter or digit may be another one, so these are not flipped; their images are small.
+DATASET = {
+    "glyphs": {"augmentation": "crop"},
+    "digits": {"augmentation": "crop"},
+}
+
+
+def resolve(experiment: Experiment) -> tuple[Recipe, dict[str, object]]:
+    """The recipe of an experiment and the hyper-parameters of its method.
+
+    Raises:
+        InputError: an override names nothing, or its value is not allowed.
+    """
+    own = hyperparameters(METHODS[experiment.method])
+    recipe = asdict(Recipe()) | PROFILE[experiment.profile] | DATASET.get(experiment.dataset, {})
+    for name, text in parse_overrides(experiment.overrides).items():
+        if name in own:
+            own[name] = read(name, text, own[name])
+        elif name in recipe:
+            recipe[name] = read(name, text, recipe[name])
+        else:
+            raise InputError(
+                f"overrides name {name!r}, which {experiment.method} does not have.{nearest(name, [*recipe, *own])}"
+            )
+    return Recipe(**recipe), own
+
+
+def parse_overrides(text: str) -> dict[str, str]:
+    """``"epochs=5, lr=0.05"`` as ``{"epochs": "5", "lr": "0.05"}``.
+
+    Raises:
+        InputError: an item is not ``name=value``, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (name and equals and value):
+            raise InputError(f"overrides must read 'name=value, name=value'; {item!r} does not.")
+        if name in found:
+            raise InputError(f"overrides name {name!r} twice; give it once.")
+        found[name] = value
+    return found
+
+
+def with_method(experiment: Experiment, method: str) -> Experiment:
+    """The same experiment with another method, keeping the overrides that every method understands."""
+    if method == experiment.method:
+        return experiment
+    shared = Recipe.__dataclass_fields__
+    kept = [f"{name}={value}" for name, value in parse_overrides(experiment.overrides).items() if name in shared]
+    return replace(experiment, method=method, overrides=", ".join(kept))

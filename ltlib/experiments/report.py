@@ -1,0 +1,68 @@
+"""A full run as a report: papermill executes ``notebooks/full_run.ipynb`` and the result stays in the run folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from ltlib import paths
+from ltlib.errors import InputError
+from ltlib.experiments import runs
+from ltlib.experiments.execute import describe, run_id
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.prepare import prepare
+from ltlib.experiments.profiles import resolve, with_method
+
+NOTEBOOK = "full_run.ipynb"
+
+
+def report(*, baseline: str = "", **fields: object) -> runs.Run:
+    """Execute the report notebook for an experiment.
+
+    Everything is checked here first, because papermill takes minutes to find what a check finds at once.
+
+    Args:
+        baseline: a method to train beside it under the same recipe; empty for none.
+        fields: of `Experiment`.
+
+    Raises:
+        InputError: a value is not allowed, or the notebook failed; the message says where to look.
+    """
+    experiment = Experiment.parse(**fields)
+    found = [expected_run(with_method(experiment, name)) for name in (baseline, experiment.method) if name]
+    run = found[-1]
+    output = paths.make_folder(run.folder, "LTLIB_RUNS") / "report.ipynb"
+    notebook = paths.project() / "notebooks" / NOTEBOOK
+    if not notebook.exists():
+        raise InputError(f"{notebook} is missing: run from a checkout of the project.")
+    _papermill(notebook, output, asdict(experiment) | {"baseline": baseline})
+    print(f"\n{runs.as_text(runs.table(found))}")
+    print(f"groups by the threshold rule\nexecuted notebook: {output}\nrun folder:        {run.folder}")
+    return run
+
+
+def expected_run(experiment: Experiment) -> runs.Run:
+    """The run that `execute` would make or find for this experiment.
+
+    Raises:
+        InputError: the experiment cannot be run as it is.
+    """
+    recipe, own = resolve(experiment)
+    identity = describe(experiment, recipe, own, prepare(experiment, recipe))
+    return runs.Run(paths.runs_root() / run_id(experiment, identity))
+
+
+def _papermill(notebook: Path, output: Path, parameters: dict[str, object]) -> None:
+    try:
+        import papermill
+    except ImportError as error:
+        raise InputError("papermill is not installed: pip install 'ltlib[notebooks]'.") from error
+    # The kernel runs in the caller's folder, so that a relative data_dir means what it says.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    try:
+        papermill.execute_notebook(
+            str(notebook), str(output), parameters, kernel_name="python3", progress_bar=False, log_output=True
+        )
+    except papermill.PapermillExecutionError as error:
+        raise InputError(f"The report failed in cell {error.exec_count}: {error.evalue} (see {output}).") from error

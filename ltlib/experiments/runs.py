@@ -1,0 +1,193 @@
+"""The run store: one folder of plain files a run, under ``runs/``.
+
+======================  ==================================================================================
+``run.json``            experiment, recipe, data, versions, hardware, state, timings, final report card
+``metrics.jsonl``       one line an epoch
+``predictions.npz``     float32 test logits, labels and training counts: every figure without training
+``checkpoint.pt``       to resume from
+``weights.safetensors`` the final weights, safe to share
+``report.ipynb``        the executed notebook, where papermill made one
+======================  ==================================================================================
+
+Whether a run is finished is what ``run.json`` says, never what a notebook looks like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ltlib import paths
+from ltlib.errors import InputError, nearest
+from ltlib.training.checkpoint import write_atomic
+
+
+class Run:
+    """One run folder. Reads what is there; only :meth:`update` and :meth:`store_predictions` write."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def info(self) -> dict:
+        """The content of ``run.json``; empty if the run has not begun.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        file = self.folder / "run.json"
+        if not file.exists():
+            return {}
+        try:
+            return json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file} cannot be read ({error}): delete the folder and run again.") from error
+
+    @property
+    def state(self) -> str:
+        """``new``, ``running``, ``interrupted``, ``failed`` or ``finished``."""
+        state = self.info.get("state", "new")
+        # A killed process cannot write that it was killed, but its lock is gone.
+        return "interrupted" if state == "running" and not self.in_use() else state
+
+    def in_use(self) -> bool:
+        """Whether a living process trains this run."""
+        try:
+            with self.locked():
+                return False
+        except InputError:
+            return True
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for one process; the system frees it when the process ends, however it ends.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        paths.make_folder(self.folder, "LTLIB_RUNS")
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise InputError(
+                f"The run folder {self.folder} is in use by another process: wait for it, or choose another seed."
+            ) from error
+        except PermissionError as error:
+            raise InputError(f"{self.folder} is not writable: set LTLIB_RUNS to a folder that is.") from error
+
+    def update(self, **changes: object) -> None:
+        """Change entries of ``run.json``, atomically."""
+        text = json.dumps(self.info | changes, indent=2)
+        write_atomic(self.folder / "run.json", text.encode())
+
+    @property
+    def metrics(self) -> list[dict]:
+        """The records of all finished epochs."""
+        file = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def rewrite_metrics(self, records: list[dict]) -> None:
+        """Make ``metrics.jsonl`` say what the checkpoint says; a kill may have left it a line behind."""
+        write_atomic(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
+
+    def append_metrics(self, record: dict) -> None:
+        """Add one epoch."""
+        with open(self.folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def store_predictions(self, logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> None:
+        """Keep what every later figure is drawn from."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, logits=logits.astype(np.float32), labels=labels, counts=counts)
+        write_atomic(self.folder / "predictions.npz", buffer.getvalue())
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        """``logits`` (N, K) float32, ``labels`` (N,), ``counts`` (K,) of the test set.
+
+        Raises:
+            InputError: the run is not finished.
+        """
+        file = self.folder / "predictions.npz"
+        if not file.exists():
+            raise InputError(f"Run {self.id} has no predictions yet (it is {self.state}): finish it first.")
+        with np.load(file) as stored:
+            return dict(stored)
+
+
+def all_runs(root: Path | None = None) -> list[Run]:
+    """Every run under ``root`` (default ``LTLIB_RUNS``), by id."""
+    root = root or paths.runs_root()
+    return [Run(file.parent) for file in sorted(root.glob("*/run.json"))]
+
+
+def find(name: str, root: Path | None = None) -> Run:
+    """The run whose id is or begins with ``name``.
+
+    Raises:
+        InputError: no run or several match.
+    """
+    ids = {run.id: run for run in all_runs(root)}
+    if name in ids:
+        return ids[name]
+    matches = [run for run_id, run in ids.items() if run_id.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(f"{name!r} begins {len(matches)} run ids: {', '.join(run.id for run in matches)}; name one.")
+    if not ids:
+        raise InputError(f"There is no run in {root or paths.runs_root()} yet: start one with 'python -m ltlib train'.")
+    raise InputError(f"No run is called {name!r}.{nearest(name, ids)}")
+
+
+def table(runs: list[Run], rule: str = "threshold") -> list[dict[str, object]]:
+    """One row a finished run: accuracy, the groups under ``rule``, calibration. Fractions; None where undefined."""
+    rows = []
+    for run in runs:
+        info = run.info
+        if info.get("state") != "finished":
+            continue
+        card, experiment = info["metrics"], info["experiment"]
+        groups = card["groups"].get(rule, {})
+        rows.append(
+            {
+                "method": experiment["method"],
+                "data": info["data"]["name"],
+                "IF": "natural" if experiment["imbalance_type"] == "natural" else f"{experiment['imbalance_factor']:g}",
+                "seed": experiment["seed"],
+                "accuracy": card["accuracy"],
+                **{name: groups.get(name, {}).get("accuracy") for name in ("many", "medium", "few")},
+                "ECE": card["ece"],
+                "confidence - accuracy": card["confidence_gap"],
+                "run": run.id,
+            }
+        )
+    return rows
+
+
+def as_text(rows: list[dict[str, object]]) -> str:
+    """A table for the terminal; fractions in per cent."""
+    if not rows:
+        return "no finished run"
+
+    def cell(value: object) -> str:
+        return "-" if value is None else f"{value:.1%}" if isinstance(value, float) else str(value)
+
+    grid = [list(rows[0]), *([cell(v) for v in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in grid]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

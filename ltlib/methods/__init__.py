@@ -1,0 +1,30 @@
+"""The table of methods: a name is what ``--method``, ``-p method`` and ``Experiment(method=...)`` take."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ltlib.methods.baselines import (
+    BalancedSoftmax,
+    CrossEntropy,
+    LogitAdjustment,
+    Mixup,
+    Resampling,
+    Reweighting,
+)
+from ltlib.methods.method import Method
+from ltlib.models import Network
+
+METHODS: dict[str, type[Method]] = {
+    "cross_entropy": CrossEntropy,
+    "mixup": Mixup,
+    "resampling": Resampling,
+    "reweighting": Reweighting,
+    "balanced_softmax": BalancedSoftmax,
+    "logit_adjustment": LogitAdjustment,
+}
+
+
+def make(name: str, network: Network, counts: Tensor, **hyperparameters: object) -> Method:
+    """The method called ``name``, a key of ``METHODS``."""
+    return METHODS[name](network, counts, **hyperparameters)

@@ -1,0 +1,83 @@
+"""The one interface between a paper and the engine.
+
+A method is a network plus what a paper adds to it. It says which stages its training has, what a batch costs,
+and what its logits are. The engine calls nothing else and knows nothing of any paper. To add a method, write
+one file with one subclass and add its name to the table in ``ltlib/methods/__init__.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ltlib.data.loader import Batch
+from ltlib.errors import InputError
+from ltlib.models import Network
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training with an optimiser of its own.
+
+    Attributes:
+        name: what progress lines and metrics call it.
+        epochs: passes of as many images as the training set holds.
+        sampler: a name from ``ltlib.data.samplers.SAMPLERS``.
+        schedule: a name from ``ltlib.training.schedule.SCHEDULES``.
+    """
+
+    name: str
+    epochs: int
+    sampler: str
+    schedule: str
+
+
+class Method(nn.Module):
+    """Base class, and by itself plain cross-entropy training.
+
+    A subclass overrides what its paper changes. Its hyper-parameters are the keyword-only arguments of its
+    ``__init__``, with the published values as defaults: they are what overrides of an experiment may name.
+
+    Args:
+        network: normalisation, backbone, classifier.
+        counts: float tensor (K,), training images of each class. Kept as a buffer, so that it follows the
+            method to its device; not part of the weights.
+    """
+
+    def __init__(self, network: Network, counts: Tensor):
+        super().__init__()
+        self.network = network
+        self.register_buffer("counts", counts.float(), persistent=False)
+
+    def stages(self, epochs: int, schedule: str) -> tuple[Stage, ...]:
+        """The stages of the training, given the recipe's number of epochs and schedule."""
+        return (Stage("train", epochs, "instance_balanced", schedule),)
+
+    def begin(self, stage: Stage) -> None:
+        """Called before a stage's first batch, also after a resume: freeze or thaw here."""
+
+    def param_groups(self, stage: Stage) -> list[dict]:
+        """Optimiser groups of a stage. A group's optional ``lr_factor`` multiplies the scheduled rate."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Training loss of a batch, a scalar."""
+        raise NotImplementedError
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What is evaluated: images in [0, 1] (B, 3, H, W) -> logits (B, K)."""
+        return self.network(x)
+
+
+def hyperparameters(method: type[Method]) -> dict[str, object]:
+    """Names and published values of a method's own hyper-parameters."""
+    parameters = inspect.signature(method.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise :class:`InputError` unless ``value`` is above zero."""
+    if not value > 0:
+        raise InputError(f"{name} must be above 0; got {value}.")

@@ -1,0 +1,88 @@
+"""The CIFAR ResNets of the long-tail papers (He et al. 2016, section 4.2), with the shortcut they call option A."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride, self.widen = stride, (channels - channels_in) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.relu(self.bn1(self.conv1(x)))
+        z = self.bn2(self.conv2(z))
+        return F.relu(z + self.shortcut(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Option A: every second pixel, and zeros for the new channels, half on each side."""
+        if self.stride == 1:
+            return x
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.widen, self.widen))
+
+
+class CifarResNet(nn.Module):
+    """3x3 stem with 16 channels, then three stages of ``blocks`` blocks with 16, 32 and 64 channels.
+
+    ``forward`` maps normalised images (B, 3, H, W) to features (B, 64).
+    """
+
+    features = 64
+
+    def __init__(self, blocks: int):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.stage1 = _stage(16, 16, blocks, stride=1)
+        self.stage2 = _stage(16, 32, blocks, stride=2)
+        self.stage3 = _stage(32, 64, blocks, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage3(self.stage2(self.stage1(self.stem(x))))
+        # The mean, rather than adaptive pooling, whose backward pass is not deterministic on a GPU.
+        return x.mean((2, 3))
+
+
+def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = Block(channels_in, channels, stride)
+    return nn.Sequential(first, *(Block(channels, channels, 1) for _ in range(blocks - 1)))
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std per channel, inside the model, so that everything outside sees images in [0, 1]."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class Network(nn.Module):
+    """Images in [0, 1] (B, 3, H, W) -> logits (B, K), in three named parts that methods may take apart."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], backbone: nn.Module, classifier: nn.Linear):
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.backbone = backbone
+        self.classifier = classifier
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features before the classifier, (B, D)."""
+        return self.backbone(self.normalize(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))

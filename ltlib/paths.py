@@ -1,0 +1,52 @@
+"""Where things live on disk. Three environment variables move them; nothing depends on the working directory.
+
+======================  ===========================  ==================================================
+variable                default                      holds
+======================  ===========================  ==================================================
+``LTLIB_DATA``          ``<project>/data``           downloads and the user's own image folders
+``LTLIB_CACHE``         ``<project>/data/cache``     decoded copies of image folders (safe to delete)
+``LTLIB_RUNS``          ``<project>/runs``           one folder a run
+======================  ===========================  ==================================================
+
+``<project>`` is the checkout this package was installed from; for a plain installation, the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ltlib.errors import InputError
+
+
+def project() -> Path:
+    """The root of the checkout, or the working directory when the package is installed without one."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
+def data_root() -> Path:
+    """Folder of downloads and users' data sets."""
+    return Path(os.environ.get("LTLIB_DATA") or project() / "data").expanduser()
+
+
+def cache_root() -> Path:
+    """Folder of decoded image folders."""
+    return Path(os.environ.get("LTLIB_CACHE") or project() / "data" / "cache").expanduser()
+
+
+def runs_root() -> Path:
+    """Folder of all runs."""
+    return Path(os.environ.get("LTLIB_RUNS") or project() / "runs").expanduser()
+
+
+def make_folder(path: Path, variable: str) -> Path:
+    """Create ``path``; a full or read-only disk becomes a sentence that names the variable to set instead."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {path} cannot be created ({error.strerror}): free some space or make it writable, "
+            f"or set {variable} to a folder that is."
+        ) from error
+    return path

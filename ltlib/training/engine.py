@@ -1,0 +1,185 @@
+"""The engine: trains any method, one epoch after another, and can stop and resume anywhere without a trace.
+
+It moves data, steps, schedules, evaluates, checkpoints and refuses values that are not finite. It knows a
+method only through the interface in ``ltlib/methods/method.py``, and nothing of experiments or run folders.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ltlib.data.loader import Batch, Loader
+from ltlib.errors import TrainingStopped
+from ltlib.evaluation.evaluate import accuracy, predict
+from ltlib.methods.method import Method, Stage
+from ltlib.training import checkpoint
+from ltlib.training.device import autocast, generator_states, resolve_precision, set_generator_states
+from ltlib.training.schedule import SCHEDULES
+
+Split = tuple[Tensor, Tensor]  # uint8 images (N, 3, H, W) and labels (N,), on the device
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a method is trained. The defaults are the recipe of MiSLAS on CIFAR-LT."""
+
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    nesterov: bool = False
+    schedule: str = "step"
+    augmentation: str = "crop_flip"
+    precision: str = "auto"
+    deterministic: bool = True
+    evaluate_every: int = 1  # epochs between looks at the test set; the last epoch is always measured
+
+
+class Engine:
+    """One training, in memory.
+
+    Args:
+        method: on its device already.
+        train: training images and labels, on the same device.
+        options: see :class:`Options`.
+        evaluate: name -> split whose accuracy is measured along the way.
+    """
+
+    def __init__(self, method: Method, train: Split, options: Options, evaluate: dict[str, Split]):
+        self.method, self.train, self.options, self.evaluate = method, train, options, evaluate
+        self.device = train[0].device
+        self.precision = resolve_precision(options.precision, self.device)
+        self.stages = method.stages(options.epochs, options.schedule)
+        self.total_epochs = sum(stage.epochs for stage in self.stages)
+        self.history: list[dict] = []
+        self._begin(0)
+
+    def resume(self, file: Path, identity: dict) -> None:
+        """Continue from the checkpoint ``file`` if it exists.
+
+        Raises:
+            InputError: the checkpoint is damaged or belongs to another run; see ``checkpoint.load``.
+        """
+        if file.exists():
+            self.load_state_dict(checkpoint.load(file, identity))
+
+    def fit(self, file: Path, identity: dict, on_epoch: Callable[[dict], None]) -> None:
+        """Train to the end; the records of all epochs are then in ``history``.
+
+        Args:
+            file: checkpoint, written after every epoch.
+            identity: whose it is; see ``checkpoint.load``.
+            on_epoch: receives the record of each finished epoch, after its checkpoint is on disk.
+
+        Raises:
+            TrainingStopped: a loss or gradient was not finite; ``file`` still holds the last good epoch.
+            InputError: the checkpoint cannot be written.
+        """
+        while len(self.history) < self.total_epochs:
+            if self.epoch == self.stage.epochs:
+                self._begin(self.stage_index + 1)
+            record = self._epoch()
+            self.history.append(record)
+            checkpoint.save(file, self.state_dict(), identity)
+            on_epoch(record)
+
+    def _begin(self, index: int) -> None:
+        """Set up stage ``index``: what trains, its optimiser, its stream of images."""
+        self.stage_index, self.epoch = index, 0
+        self.stage: Stage = self.stages[index]
+        self.method.begin(self.stage)
+        o = self.options
+        self.optimizer = torch.optim.SGD(
+            self.method.param_groups(self.stage),
+            lr=o.lr,
+            momentum=o.momentum,
+            weight_decay=o.weight_decay,
+            nesterov=o.nesterov,
+        )
+        self.loader = Loader(
+            *self.train,
+            sampler=self.stage.sampler,
+            epochs=self.stage.epochs,
+            batch_size=o.batch_size,
+            augmentation=o.augmentation,
+        )
+
+    def _epoch(self) -> dict:
+        """Train one epoch and measure; returns its record."""
+        started = time.perf_counter()
+        lr = self.options.lr * SCHEDULES[self.stage.schedule](self.epoch, self.stage.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_factor", 1.0)
+
+        self.method.train()
+        loss, images = 0.0, 0
+        for step, batch in enumerate(self.loader.epoch(self.epoch)):
+            loss += self._step(batch, step) * len(batch.y)
+            images += len(batch.y)
+        seconds = time.perf_counter() - started
+
+        self.epoch += 1
+        number = len(self.history) + 1
+        record = {"epoch": number, "stage": self.stage.name, "lr": lr, "loss": loss / images}
+        if number % self.options.evaluate_every == 0 or number == self.total_epochs:
+            for name, (x, y) in self.evaluate.items():
+                record[f"{name}_accuracy"] = accuracy(predict(self.method, x), y)
+        return record | {"seconds": seconds, "images_per_second": images / seconds}
+
+    def _step(self, batch: Batch, step: int) -> float:
+        """One step of SGD; returns the loss."""
+        with autocast(self.precision, self.device):
+            loss = self.method.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # One synchronisation tells both; checked before the step, so that the weights are still good.
+        value, size = torch.stack([loss.detach(), norm]).tolist()
+        if not (math.isfinite(value) and math.isfinite(size)):
+            where = f"stage {self.stage.name!r}, epoch {len(self.history) + 1}, step {step + 1}"
+            raise TrainingStopped(
+                f"Training stopped at {where}: {self._not_finite(batch, loss)} (loss {value:.4g}). The checkpoint of "
+                f"the last finished epoch is kept; try a lower lr, precision=float32, or look at the named tensor."
+            )
+        self.optimizer.step()
+        return value
+
+    def _not_finite(self, batch: Batch, loss: Tensor) -> str:
+        """Name the first tensor, in the order of computation, that holds NaN or an infinite value."""
+        named = [("the batch of images", batch.x)]
+        named += [(f"parameter {name!r}", p) for name, p in self.method.named_parameters()]
+        named += [(f"buffer {name!r}", b) for name, b in self.method.named_buffers() if b.is_floating_point()]
+        named += [("the loss", loss)]
+        named += [(f"the gradient of {n!r}", p.grad) for n, p in self.method.named_parameters() if p.grad is not None]
+        found = (name for name, tensor in named if not torch.isfinite(tensor).all())
+        return f"{next(found, 'the norm of all gradients')} is not finite"
+
+    def state_dict(self) -> dict:
+        """Everything that the rest of the training depends on."""
+        return {
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "sampler": self.loader.sampler.state_dict(),
+            "generators": generator_states(self.device),
+            "stage_index": self.stage_index,
+            "epoch": self.epoch,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue exactly where :meth:`state_dict` was taken."""
+        self._begin(state["stage_index"])
+        self.epoch, self.history = state["epoch"], list(state["history"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loader.sampler.load_state_dict(state["sampler"])
+        set_generator_states(state["generators"], self.device)

@@ -1,0 +1,66 @@
+"""The learning-rate schedules of the papers, as pure functions: epoch -> factor of the base rate.
+
+Epochs are counted from 0 and rates change once an epoch. Published for one length, each is written in
+fractions of the length, so that it keeps its shape in a shorter run.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def step(epoch: int, epochs: int) -> float:
+    """MiSLAS on CIFAR-LT: 5 epochs of linear warm-up, then x0.1 after epoch 160 and x0.01 after 180 (of 200)."""
+    warmup = round(0.025 * epochs)
+    if epoch < warmup:
+        return (epoch + 1) / warmup
+    return _decay(epoch, epochs, 0.8, 0.9)
+
+
+def step_reslt(epoch: int, epochs: int) -> float:
+    """ResLT on CIFAR-LT: as `step`, but the warm-up climbs from a third, (1-f)/3 + f with f = (e+1)/5."""
+    warmup = round(0.025 * epochs)
+    if epoch < warmup:
+        f = (epoch + 1) / warmup
+        return (1 - f) / 3 + f
+    return _decay(epoch, epochs, 0.8, 0.9)
+
+
+def step_lbgat(epoch: int, epochs: int) -> float:
+    """LBGAT: a first epoch at x0.2 (it keeps CIFAR-10 from collapsing), x0.1 after 75 %, x0.01 after 90 %."""
+    return 0.2 if epoch == 0 else _decay(epoch, epochs, 0.75, 0.9)
+
+
+def cosine(epoch: int, epochs: int) -> float:
+    """MiSLAS on the large sets and in every stage 2: (1 + cos(pi e / E)) / 2, no warm-up."""
+    return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def cosine_warmup(epoch: int, epochs: int) -> float:
+    """ResLT on ImageNet-LT: (e+1)/5 for five epochs (of 180), then (1 + cos(pi (e-4)/(E-4))) / 2."""
+    warmup = round(5 / 180 * epochs)
+    if epoch < warmup:
+        return (epoch + 1) / warmup
+    return cosine(epoch - max(warmup - 1, 0), epochs - max(warmup - 1, 0))
+
+
+def constant(epoch: int, epochs: int) -> float:
+    """The base rate throughout."""
+    return 1.0
+
+
+def _decay(epoch: int, epochs: int, first: float, second: float) -> float:
+    """1, then 0.1, then 0.01, changing at the given fractions of the length."""
+    if epoch < round(first * epochs):
+        return 1.0
+    return 0.1 if epoch < round(second * epochs) else 0.01
+
+
+SCHEDULES = {
+    "step": step,
+    "step_reslt": step_reslt,
+    "step_lbgat": step_lbgat,
+    "cosine": cosine,
+    "cosine_warmup": cosine_warmup,
+    "constant": constant,
+}
