@@ -87,7 +87,7 @@ def _cifar(name: str, root: Path) -> Dataset:
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"{name} is not in {root} and could not be downloaded ({error}): put {kind.filename} there yourself, "
-            f"point LTLIB_DATA or data_dir at a folder that has it, or choose dataset 'glyphs', which needs no download."
+            f"point LTLIB_DATA or data_dir at a folder that has it, or choose dataset 'glyphs' (no download)."
         ) from error
     splits = [Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts]
     return Dataset(name, *splits, tuple(parts[0].classes), mean=CIFAR_MEAN, std=CIFAR_STD)

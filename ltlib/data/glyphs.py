@@ -30,8 +30,9 @@ FONTS = tuple(
     + [f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")]
 )
 
-CANVAS = 64  # pixels of the square on which a glyph is drawn once, before it is posed
+CANVAS = 80  # pixels of the square on which a glyph is drawn once, before it is posed
 FONT_SIZE = 60
+VIEW = 0.8  # share of the canvas that an image shows
 
 # The difficulty, in one place. Lengths are fractions of the image side, intensities fractions of full scale.
 ROTATION_SD = math.radians(13)
@@ -119,7 +120,8 @@ def _render(labels: Tensor, num_classes: int, size: int, random: torch.Generator
 def _pose(stencil: Tensor, angle: Tensor, scale: Tensor, shift: Tensor, size: int) -> Tensor:
     """Rotate, scale and shift each stencil; sample at twice the size and average 2x2, (N, 1, size, size)."""
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    affine = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
+    rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
+    affine = VIEW * torch.stack(rows, 1)
     grid = F.affine_grid(affine, [len(stencil), 1, 2 * size, 2 * size], align_corners=False)
     return F.avg_pool2d(F.grid_sample(stencil[:, None], grid, align_corners=False), 2)
 

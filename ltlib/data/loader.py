@@ -1,4 +1,4 @@
-"""From images that rest on the device as uint8 to augmented float batches. Knows nothing of methods or epochs' goals."""
+"""From images that rest on the device as uint8 to augmented float batches. Knows nothing of methods."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
         return run
 
     with reproducible(experiment.seed, device, recipe.deterministic):
-        method = build(experiment.method, own, recipe, data).to(device)
+        method = build(experiment.method, own, recipe, data).to(device, memory_format=torch.channels_last)
         with run.locked():
             run.update(**about(run, experiment, recipe, own, data, device))
             try:
@@ -81,7 +81,8 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
 
     logits = predict(method, evaluate["test"][0]).numpy()
     run.store_predictions(logits, data.test.labels, data.counts)
-    write_atomic(run.folder / "weights.safetensors", to_safetensors(method.state_dict()))
+    weights = {name: tensor.cpu().contiguous() for name, tensor in method.state_dict().items()}
+    write_atomic(run.folder / "weights.safetensors", to_safetensors(weights))
     run.update(
         state="finished",
         reason="",

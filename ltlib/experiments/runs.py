@@ -82,6 +82,8 @@ class Run:
         paths.make_folder(self.folder, "LTLIB_RUNS")
         try:
             with FileLock(self.folder / ".lock", timeout=0):
+                for left in self.folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+                    left.unlink()
                 yield
         except Timeout as error:
             raise InputError(

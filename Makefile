@@ -1,0 +1,31 @@
+# `make demo` and `make test` do all the set-up themselves. PYTHON=python3.12 make demo chooses another Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lab lint install
+
+demo: $(VENV)/installed  ## train Balanced Softmax and cross-entropy on a long tail of letters, and report
+	$(BIN)/python -m ltlib report --method balanced_softmax --baseline cross_entropy
+
+# One thread a worker: several pools of threads on the same cores are slower than one thread each.
+test: $(VENV)/installed  ## lint, all tests, every notebook
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 LTLIB_PROFILE=smoke $(BIN)/python -m pytest -n auto --dist loadfile \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+lab: $(VENV)/installed  ## open the lessons in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+lint: $(VENV)/installed  ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/installed  ## only the set-up
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable ".[test]" --constraint constraints.txt
+	touch $@

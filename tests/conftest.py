@@ -1,0 +1,45 @@
+"""Every test writes into folders of its own; real data are used where LTLIB_DATA holds them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("LTLIB_RUNS", str(tmp_path / "runs"))
+    if "LTLIB_CACHE" not in os.environ:
+        monkeypatch.setenv("LTLIB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def cifar10_jpeg() -> Path:
+    """The JPEG copy of CIFAR-10 as folders, files named by official index."""
+    folder = Path(os.environ.get("LTLIB_DATA", "")) / "cifar10-jpeg"
+    if not os.environ.get("LTLIB_DATA") or not folder.is_dir():
+        pytest.skip("needs the real images: LTLIB_DATA must hold cifar10-jpeg/{train,test}/<class>/<index>.jpg")
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """A small data set of one's own: call it to write one with so many training images a class."""
+
+    def write(counts=(12, 6), size=8, name="mine", test=3) -> Path:
+        random = np.random.default_rng(0)
+        root = tmp_path / name
+        for split, numbers in (("train", counts), ("test", [test] * len(counts))):
+            for c, n in enumerate(numbers):
+                folder = root / split / f"class{c}"
+                folder.mkdir(parents=True)
+                for i in range(n):
+                    pixels = random.integers(0, 256, (size, size, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+        return root
+
+    return write

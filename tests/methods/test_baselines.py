@@ -1,0 +1,146 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ltlib import methods, models
+from ltlib.data.loader import Batch
+from ltlib.errors import InputError
+from ltlib.methods.method import hyperparameters
+
+COUNTS = torch.tensor([100, 30, 5])
+
+
+@pytest.fixture
+def make():
+    """A method over one and the same small network."""
+
+    def make(name, **own):
+        torch.manual_seed(0)
+        return methods.make(name, models.make("resnet8", 3, (0.5,) * 3, (0.2,) * 3), COUNTS, **own)
+
+    return make
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    return Batch(torch.rand(12, 3, 8, 8), torch.arange(12) % 3)
+
+
+def reference_logits(method, batch):
+    """Logits in training mode, without touching the running statistics."""
+    import copy
+
+    return copy.deepcopy(method.network)(batch.x)
+
+
+def test_cross_entropy(make, batch):
+    method = make("cross_entropy")
+    z = reference_logits(method, batch)
+    expected = -torch.log_softmax(z, 1)[torch.arange(12), batch.y].mean()
+    torch.testing.assert_close(method.loss(batch), expected)
+
+
+def test_mixup_is_cross_entropy_with_soft_labels(make, batch):
+    method = make("mixup")
+    torch.manual_seed(3)
+    x, y_a, y_b, lam = methods.baselines.mixup(batch.x, batch.y, 1.0)
+    soft = lam * F.one_hot(y_a, 3) + (1 - lam) * F.one_hot(y_b, 3)
+    expected = F.cross_entropy(reference_logits(method, Batch(x, y_a)), soft)
+    torch.manual_seed(3)
+    torch.testing.assert_close(method.loss(batch), expected)
+
+
+def test_resampling_chooses_its_sampler(make):
+    assert make("resampling").stages(5, "step")[0].sampler == "class_balanced"
+    assert make("resampling", sampler="square_root").stages(5, "step")[0].sampler == "square_root"
+    assert make("cross_entropy").stages(5, "step")[0].sampler == "instance_balanced"
+
+
+def test_reweighting_uses_effective_numbers_with_mean_one(make, batch):
+    method = make("reweighting", cb_beta=0.99)
+    effective = torch.tensor([(1 - 0.99**n) / 0.01 for n in COUNTS.tolist()])
+    weights = (1 / effective) / (1 / effective).mean()
+    torch.testing.assert_close(method.weights, weights)
+    torch.testing.assert_close(method.loss(batch), F.cross_entropy(reference_logits(method, batch), batch.y, weights))
+
+
+def test_reweighting_with_beta_zero_is_cross_entropy(make, batch):
+    torch.testing.assert_close(make("reweighting", cb_beta=0.0).loss(batch), make("cross_entropy").loss(batch))
+
+
+def test_balanced_softmax_equals_its_definition(make, batch):
+    method = make("balanced_softmax")
+    z = reference_logits(method, batch).double()
+    n = COUNTS.double()
+    p = n * z.exp() / (n * z.exp()).sum(1, keepdim=True)
+    expected = -p[torch.arange(12), batch.y].log().mean()
+    torch.testing.assert_close(method.loss(batch).double(), expected)
+    method.eval()
+    torch.testing.assert_close(method.logits(batch.x), method.network(batch.x))
+
+
+def test_logit_adjustment_loss_form_with_tau_one_is_balanced_softmax(make, batch):
+    ours = make("logit_adjustment", form="loss").loss(batch)
+    torch.testing.assert_close(ours, make("balanced_softmax").loss(batch))
+
+
+def test_posthoc_logit_adjustment_trains_plainly_and_shifts_the_logits(make, batch):
+    method = make("logit_adjustment", tau=1.5)
+    torch.testing.assert_close(method.loss(batch), make("cross_entropy").loss(batch))
+    method.eval()
+    shift = method.network(batch.x) - method.logits(batch.x)
+    expected = torch.tensor([1.5 * math.log(n / 135) for n in COUNTS.tolist()])
+    torch.testing.assert_close(shift, expected.expand(12, 3))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_loss_reaches_every_parameter_and_its_gradient_is_right(make, batch, name):
+    """Finite differences along the gradient."""
+    method = make(name).eval()
+
+    def loss():
+        torch.manual_seed(7)  # mixup draws the same pairs each time
+        method_loss = method.loss(batch)
+        assert method_loss.shape == ()
+        return method_loss
+
+    loss().backward()
+    parameters = list(method.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+    direction = [p.grad / sum(q.grad.norm() ** 2 for q in parameters).sqrt() for p in parameters]
+    slope = sum((p.grad * d).sum() for p, d in zip(parameters, direction, strict=True)).item()
+    step, values = 1e-3, []
+    for sign in (1, -2):
+        with torch.no_grad():
+            for p, d in zip(parameters, direction, strict=True):
+                p += sign * step * d
+        values.append(loss().item())
+    # float32 resolves the loss to 1e-7, the difference of 2e-3 x slope to about 1e-4; curvature cancels.
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "message"),
+    [
+        ("mixup", {"alpha": 0.0}, "alpha must be above 0; got 0.0"),
+        ("reweighting", {"cb_beta": 1.0}, r"cb_beta must lie in \[0, 1\); got 1.0"),
+        ("resampling", {"sampler": "balanced"}, "Did you mean 'class_balanced'"),
+        ("logit_adjustment", {"tau": -1.0}, "tau must be above 0"),
+        ("logit_adjustment", {"form": "post"}, "Did you mean 'posthoc'"),
+    ],
+)
+def test_hyperparameters_are_checked(make, name, own, message):
+    with pytest.raises(InputError, match=message):
+        make(name, **own)
+
+
+def test_hyperparameters_are_the_keyword_arguments():
+    assert hyperparameters(methods.METHODS["logit_adjustment"]) == {"tau": 1.0, "form": "posthoc"}
+    assert hyperparameters(methods.METHODS["cross_entropy"]) == {}
+
+
+def test_counts_are_no_weights(make):
+    assert "counts" not in make("balanced_softmax").state_dict()

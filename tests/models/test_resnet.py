@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from ltlib import models
+from ltlib.errors import InputError
+from ltlib.models.resnet import Block
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(10, 464_154), (100, 470_004)])
+def test_resnet32_has_the_parameters_of_the_papers(classes, parameters):
+    network = models.make("resnet32", classes, MEAN, STD)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("resnet8", 7), ("resnet20", 19), ("resnet56", 55)])
+def test_depth_counts_convolutions_and_the_classifier(name, convolutions):
+    network = models.make(name, 10, MEAN, STD)
+    assert sum(isinstance(m, torch.nn.Conv2d) for m in network.modules()) == convolutions
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_shapes(size):
+    network = models.make("resnet8", 7, MEAN, STD)
+    x = torch.rand(2, 3, size, size)
+    assert network.features(x).shape == (2, 64)
+    assert network(x).shape == (2, 7)
+
+
+def test_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():
+    x = torch.rand(1, 4, 6, 6)
+    shortcut = Block(4, 8, stride=2).shortcut(x)
+    assert torch.equal(shortcut[:, 2:6], x[:, :, ::2, ::2])
+    assert shortcut[:, :2].abs().sum() == shortcut[:, 6:].abs().sum() == 0
+
+
+def test_normalisation_lives_inside():
+    network = models.make("resnet8", 10, MEAN, STD).eval()
+    x = torch.rand(2, 3, 16, 16)
+    plain = models.make("resnet8", 10, (0, 0, 0), (1, 1, 1)).eval()
+    plain.backbone, plain.classifier = network.backbone, network.classifier
+    torch.testing.assert_close(
+        network(x), plain((x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1))
+    )
+
+
+def test_weights_are_kaiming_normal():
+    torch.manual_seed(0)
+    network = models.make("resnet32", 1000, MEAN, STD)
+    weight = network.backbone.stage3[1].conv1.weight  # 64 x 64 x 3 x 3
+    assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    assert network.classifier.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.02)
+
+
+def test_unknown_backbone_is_refused():
+    with pytest.raises(InputError, match="Did you mean 'resnet32'"):
+        models.make("resnet-32", 10, MEAN, STD)

@@ -1,0 +1,31 @@
+"""``python -m tests.reliability training --kills 50``: the long version of the kill tests."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from tests.reliability.kill import kill_saving, kill_training
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("training", "saving"))
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.what == "training":
+            n = kill_training(options.kills, Path(folder), options.seed)
+            print(f"{options.kills} kills during {n} trainings: all {n} ended bitwise equal to the uninterrupted run")
+        else:
+            n = kill_saving(options.kills, Path(folder), options.seed)
+            print(f"{options.kills} kills while {n} checkpoints were written: the newest always loaded")
+    print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""The short version of ``python -m tests.reliability``."""
+
+from tests.reliability.kill import kill_saving, kill_training
+
+
+def test_training_survives_sigkill_bit_for_bit(tmp_path):
+    assert kill_training(kills=6, folder=tmp_path) >= 1
+
+
+def test_newest_checkpoint_survives_sigkill_while_saving(tmp_path):
+    assert kill_saving(kills=15, folder=tmp_path) >= 15
