@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ltlib.errors import InputError
+from ltlib.errors import InputError, nearest
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 after one sentence on standard error."""
-    options = vars(_parser().parse_args(arguments))
+    parsed, unknown = _parser().parse_known_args(arguments)
+    options = vars(parsed)
     command = options.pop("command")
     try:
+        if unknown:
+            raise InputError(
+                f"{unknown[0]!r} is no option here.{nearest(unknown[0], (flag(name) for name in options))}"
+            )
         command(**options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -118,8 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def verb(to, name: str, command, **more) -> argparse.ArgumentParser:
-        added = to.add_parser(name, help=command.__doc__.splitlines()[0], description=command.__doc__, **more)
+    def verb(to, name: str, command) -> argparse.ArgumentParser:
+        added = to.add_parser(
+            name, help=command.__doc__.splitlines()[0], description=command.__doc__, allow_abbrev=False
+        )
         added.set_defaults(command=command)
         return added
 
@@ -146,7 +153,12 @@ def _experiment_flags(parser: argparse.ArgumentParser) -> None:
 
     for name in FLAGS:
         default = getattr(Experiment, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{FLAGS[name]} (default {default!r})")
+        parser.add_argument(flag(name), help=f"{FLAGS[name]} (default {default!r})")
+
+
+def flag(name: str) -> str:
+    """``imbalance_factor`` as ``--imbalance-factor``."""
+    return f"--{name.replace('_', '-')}"
 
 
 FLAGS = {

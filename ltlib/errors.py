@@ -26,7 +26,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     close = difflib.get_close_matches(str(name).lower(), allowed, n=2, cutoff=0.5)
     meant = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    return f"{meant} Allowed: {', '.join(allowed)}."
+    return f"{meant} Allowed: {', '.join(allowed) or 'nothing'}."
 
 
 def check_choice(what: str, value: object, allowed: Iterable[str]) -> None:

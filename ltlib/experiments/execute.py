@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shlex
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -70,11 +71,11 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
         evaluate["validation"] = on_device(data.validation, device)
     engine = Engine(method, on_device(data.train, device), recipe, evaluate)
     engine.resume(run.checkpoint, identity)
-    run.rewrite_metrics(engine.history)
+    run.store_metrics(engine.history)  # a kill may have left it a line behind
     progress = Progress(run.info["experiment"]["method"], engine.total_epochs, done=len(engine.history))
 
     def on_epoch(record: dict) -> None:
-        run.append_metrics(record)
+        run.store_metrics(engine.history)
         progress(record)
 
     engine.fit(run.checkpoint, identity, on_epoch)
@@ -168,16 +169,11 @@ def command(experiment: Experiment, verb: str = "train") -> str:
     """The command line that runs this experiment, naming what differs from the defaults."""
     default = asdict(Experiment())
     flags = [
-        f"--{name.replace('_', '-')} {_quoted(value)}"
+        f"--{name.replace('_', '-')} {shlex.quote(f'{value:g}' if isinstance(value, float) else str(value))}"
         for name, value in asdict(experiment).items()
         if value != default[name] or name in ("method", "dataset")
     ]
     return " ".join(["python -m ltlib", verb, *flags])
-
-
-def _quoted(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f'"{text}"' if " " in text else text
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,11 +58,13 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, object]) -> N
         import papermill
     except ImportError as error:
         raise InputError("papermill is not installed: pip install 'ltlib[notebooks]'.") from error
-    # The kernel runs in the caller's folder, so that a relative data_dir means what it says.
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    options = {
+        "kernel_name": "python3",
+        "progress_bar": False,
+        "stdout_file": sys.stdout,  # what the cells print is the progress
+        "extra_arguments": ["--IPKernelApp.log_level=ERROR"],  # the kernel listens on this machine alone
+    }
     try:
-        papermill.execute_notebook(
-            str(notebook), str(output), parameters, kernel_name="python3", progress_bar=False, log_output=True
-        )
+        papermill.execute_notebook(str(notebook), str(output), parameters, **options)
     except papermill.PapermillExecutionError as error:
         raise InputError(f"The report failed in cell {error.exec_count}: {error.evalue} (see {output}).") from error

@@ -29,7 +29,7 @@ from ltlib.training.checkpoint import write_atomic
 
 
 class Run:
-    """One run folder. Reads what is there; only :meth:`update` and :meth:`store_predictions` write."""
+    """One run folder. Reads what is there; only :meth:`update` and the ``store_`` methods write."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -89,8 +89,10 @@ class Run:
             raise InputError(
                 f"The run folder {self.folder} is in use by another process: wait for it, or choose another seed."
             ) from error
-        except PermissionError as error:
-            raise InputError(f"{self.folder} is not writable: set LTLIB_RUNS to a folder that is.") from error
+        except OSError as error:
+            raise InputError(
+                f"{self.folder} is not writable ({error.strerror}): set LTLIB_RUNS to a folder that is."
+            ) from error
 
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``, atomically."""
@@ -103,14 +105,9 @@ class Run:
         file = self.folder / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def rewrite_metrics(self, records: list[dict]) -> None:
-        """Make ``metrics.jsonl`` say what the checkpoint says; a kill may have left it a line behind."""
+    def store_metrics(self, records: list[dict]) -> None:
+        """Make ``metrics.jsonl`` say what the checkpoint says."""
         write_atomic(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
-
-    def append_metrics(self, record: dict) -> None:
-        """Add one epoch."""
-        with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(record) + "\n")
 
     def store_predictions(self, logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> None:
         """Keep what every later figure is drawn from."""

@@ -31,6 +31,8 @@ def test_train_list_and_show(capsys):
         (["train", "--dataset", "folder", "--data-dir", "/none"], "data_dir '/none' is not a folder"),
         (["report", "--baseline", "nothing"], "method 'nothing' is not known"),
         (["report", "--profile", "smoke", "--imbalance-factor", "0.5"], "a number from 1; got 0.5"),
+        (["train", "--metod", "mixup"], "'--metod' is no option here. Did you mean '--method'"),
+        (["runs", "list", "now"], "'now' is no option here"),
         (["runs", "show", "abc"], "There is no run"),
         (["data", "prepare", "--imbalance-factor", "9999"], "larger than these data allow"),
     ],

@@ -196,6 +196,32 @@ def test_runs_folder_that_cannot_be_made(tmp_path, monkeypatch):
         execute(SMOKE)
 
 
+def test_read_only_disk(small_disk, monkeypatch):
+    disk = small_disk("ro")
+    monkeypatch.setenv("LTLIB_RUNS", str(disk / "runs"))
+    with pytest.raises(InputError, match="Read-only file system.*set LTLIB_RUNS"):
+        execute(SMOKE)
+
+
+def test_disk_that_fills_during_training_keeps_the_last_good_epoch(small_disk, monkeypatch):
+    experiment = Experiment(profile="smoke", overrides="epochs=4")
+    disk = small_disk("size=3m")
+    monkeypatch.setenv("LTLIB_RUNS", str(disk))
+
+    def fill(self, record):
+        (disk / "filler").write_bytes(b"0" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
+
+    monkeypatch.setattr(executing.Progress, "__call__", fill)
+    with pytest.raises(InputError, match="No space left on device.*the run resumes"):
+        execute(experiment)
+    monkeypatch.undo()
+    monkeypatch.setenv("LTLIB_RUNS", str(disk))
+    (disk / "filler").unlink()
+    run = execute(experiment)
+    assert run.state == "finished"
+    assert [r["epoch"] for r in run.metrics] == [1, 2, 3, 4]
+
+
 def test_find_and_table():
     run = execute(SMOKE)
     assert runs.find(run.id[:20]).folder == run.folder
