@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lab lint install
+.PHONY: demo test lab notebooks lint install
 
 demo: $(VENV)/installed  ## train Balanced Softmax and cross-entropy on a long tail of letters, and report
 	$(BIN)/python -m ltlib report --method balanced_softmax --baseline cross_entropy
@@ -18,6 +18,9 @@ test: $(VENV)/installed  ## lint, all tests, every notebook
 
 lab: $(VENV)/installed  ## open the lessons in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+notebooks: $(VENV)/installed  ## execute the lessons in the lesson profile and store their outputs
+	$(BIN)/python -m ltlib.lesson.build
 
 lint: $(VENV)/installed  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .

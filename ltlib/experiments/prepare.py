@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ltlib.data import datasets, longtail
-from ltlib.data.images import Images, channel_statistics
+from ltlib.data.images import Dataset, Images, channel_statistics
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.profiles import Recipe, parse_overrides
@@ -20,7 +20,7 @@ class Prepared:
 
     Attributes:
         name: what results on these data must be called.
-        class_names: K names.
+        class_names: K names, from head to tail.
         train, validation, test: the splits; ``validation`` is None unless the recipe holds one out.
         counts: (K,) training images of each class.
         mean, std: what the model normalises with.
@@ -74,6 +74,8 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         test_per_class=recipe.test_per_class or 100,
         image_size=recipe.image_size,
     )
+    if experiment.imbalance_type == "natural":
+        data = _head_first(data)
     chosen = _long_tail(experiment, recipe, data.train, data.num_classes)
     kept, held_out = chosen, None
     if recipe.validation:
@@ -95,6 +97,14 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         fingerprint=hashlib.sha256(selection.encode()).hexdigest(),
         subset_sha256="" if experiment.imbalance_type == "natural" else longtail.checksum(chosen),
     )
+
+
+def _head_first(data: Dataset) -> Dataset:
+    """Number the classes by descending count, as MiSLAS does: everywhere else class 0 is the head."""
+    order = np.argsort(-data.train.counts(data.num_classes), kind="stable")
+    new_label = np.argsort(order)
+    splits = {name: Images(s.pixels, new_label[s.labels]) for name, s in (("train", data.train), ("test", data.test))}
+    return replace(data, class_names=tuple(data.class_names[c] for c in order), **splits)
 
 
 def _long_tail(experiment: Experiment, recipe: Recipe, train: Images, num_classes: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from ltlib import paths
@@ -109,12 +110,17 @@ def test_validation_is_held_out_of_training_and_measured():
     assert run.info["best_epochs"]["validation_accuracy"]["epoch"] in (1, 2)
 
 
-def test_natural_keeps_a_folder_as_it_is(image_folder):
-    root = image_folder((30, 7, 4))
+def test_natural_keeps_a_folder_as_it_is_and_numbers_its_classes_from_the_head(image_folder):
+    root = image_folder((7, 30, 4))
     experiment = Experiment(dataset="folder", data_dir=str(root), imbalance_type="natural", profile="smoke")
     data = prepare(experiment, resolve(experiment)[0])
     assert data.counts.tolist() == [30, 7, 4]
+    assert data.class_names == ("class1", "class0", "class2")
     assert data.subset_sha256 == ""
+    for split, images in (("train", data.train), ("test", data.test)):
+        for c, name in enumerate(data.class_names):
+            first = np.asarray(Image.open(root / split / name / "000.png")).transpose(2, 0, 1)
+            assert np.array_equal(images.pixels[images.labels == c][0], first)
 
 
 def test_thinning_a_folder_takes_what_it_allows(image_folder):
