@@ -80,6 +80,15 @@ def test_indices_select_the_published_cifar10_subsets(cifar10_jpeg):
         assert longtail.checksum(indices) == published, f"IF {factor}"
 
 
+def test_folder_order_selects_the_published_images_too(cifar10_jpeg):
+    """In a folder the images stand class by class, but within a class in official order, and that is what counts."""
+    files = [file for folder in sorted((cifar10_jpeg / "train").iterdir()) for file in sorted(folder.iterdir())]
+    labels = np.repeat(np.arange(10), 5000)
+    chosen = longtail.longtail_indices(labels, longtail.class_counts(10, 5000, 100))
+    official = np.array([int(files[i].stem) for i in chosen])
+    assert longtail.checksum(official) == longtail.CIFAR10_LT_SHA256[100]
+
+
 def test_indices_refuse_what_the_data_do_not_hold():
     with pytest.raises(InputError, match="Class 1 has 2 images but 3 are wanted"):
         longtail.longtail_indices(np.array([0, 0, 0, 1, 1]), np.array([3, 3]))
