@@ -13,11 +13,11 @@ test: $(VENV)/installed  ## lint, all tests, every notebook
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
-	OMP_NUM_THREADS=1 LTLIB_PROFILE=smoke $(BIN)/python -m pytest -n auto --dist loadfile \
+	LTLIB_RUNS="$$(mktemp -d)" OMP_NUM_THREADS=1 LTLIB_PROFILE=smoke $(BIN)/python -m pytest -n auto --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 lab: $(VENV)/installed  ## open the lessons in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 notebooks: $(VENV)/installed  ## execute the lessons in the lesson profile and store their outputs
 	$(BIN)/python -m ltlib.lesson.build

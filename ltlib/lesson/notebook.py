@@ -1,17 +1,28 @@
-"""What a notebook needs before its first idea: checked parameters, and a look at what will happen."""
+"""What a notebook needs before its first idea: checked parameters, a look at what will happen, the real source."""
 
 from __future__ import annotations
 
 import ast
+import html
+import inspect
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from ltlib import __version__, paths
+from ltlib.data.datasets import DATASETS
 from ltlib.errors import InputError, nearest
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.profiles import Recipe, resolve
+from ltlib.training.device import choose_device, hardware, resolve_precision
 
 
-def setup(**parameters: object) -> Experiment:
+def setup(*, expects: Mapping[str, str] | None = None, **parameters: object) -> Experiment:
     """Check the parameters of a notebook and print what they mean.
 
     Args:
+        expects: profile -> how long the notebook takes with it, such as ``{"lesson": "about 40 s"}``.
         parameters: the names of the parameters cell. Names that are fields of `Experiment` make the
             experiment; others belong to the notebook alone.
 
@@ -20,7 +31,44 @@ def setup(**parameters: object) -> Experiment:
     """
     refuse_unknown(injected_names(), parameters)
     fields = Experiment.__dataclass_fields__
-    return Experiment.parse(**{name: value for name, value in parameters.items() if name in fields})
+    experiment = Experiment.parse(**{name: value for name, value in parameters.items() if name in fields})
+    print("\n".join(summary(experiment, expects or {})))
+    return experiment
+
+
+def summary(experiment: Experiment, expects: Mapping[str, str]) -> list[str]:
+    """One line a fact about what will happen.
+
+    Raises:
+        InputError: the overrides of the experiment cannot be used.
+    """
+    recipe, _ = resolve(experiment)
+    facts = {
+        "device": _device(recipe),
+        "profile": f"{experiment.profile}: {_sizes(recipe)}",
+        "data": f"{experiment.dataset} ({DATASETS[experiment.dataset]})",
+        "imbalance": _imbalance(experiment),
+        "seed": str(experiment.seed),
+    }
+    if experiment.profile in expects:
+        facts["time"] = expects[experiment.profile]
+    return [f"Long-Tail Lab {__version__}", *(f"{name:<11}{text}" for name, text in facts.items())]
+
+
+def _device(recipe: Recipe) -> str:
+    device = choose_device()
+    return f"{hardware(device)['device']}, precision {resolve_precision(recipe.precision, device)}"
+
+
+def _sizes(recipe: Recipe) -> str:
+    largest = f"{recipe.n_max} images in the largest class" if recipe.n_max else "as many images as the data allow"
+    return f"{recipe.backbone}, {recipe.epochs} epochs, {largest}"
+
+
+def _imbalance(experiment: Experiment) -> str:
+    if experiment.imbalance_type == "natural":
+        return "natural, the data as they are"
+    return f"{experiment.imbalance_type}, factor {experiment.imbalance_factor:g}"
 
 
 def refuse_unknown(injected: list[str], known: dict[str, object]) -> None:
@@ -47,3 +95,56 @@ def injected_names() -> list[str]:
         if cell.startswith("# Parameters\n"):
             names += [node.targets[0].id for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
     return names
+
+
+class Source:
+    """The source of functions or classes, as the last value of a cell it shows itself."""
+
+    def __init__(self, objects: tuple[Callable, ...]):
+        self.parts = [_find_source(thing) for thing in objects]
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        plain = "\n\n".join(f"# {link or name}\n{code}" for name, link, code in self.parts)
+        return {"text/html": "".join(_as_html(*part) for part in self.parts), "text/plain": plain}
+
+
+def show_source(*objects: Callable) -> Source:
+    """The source of functions or classes of the package, as the package runs it, with links to the files.
+
+    Raises:
+        InputError: one of them has no Python source.
+    """
+    return Source(objects)
+
+
+def _find_source(thing: Callable) -> tuple[str, str, str]:
+    """Qualified name, link from a notebook to the lines (empty outside the checkout), source."""
+    try:
+        lines, first = inspect.getsourcelines(thing)
+        file = Path(inspect.getsourcefile(thing)).resolve()
+    except (TypeError, OSError):
+        raise InputError(
+            f"show_source shows functions, methods and classes written in Python; got {thing!r}."
+        ) from None
+    module = inspect.getmodule(thing)
+    name = f"{module.__name__}.{getattr(thing, '__qualname__', '')}".rstrip(".")
+    link = ""
+    if file.is_relative_to(paths.project()):
+        # Relative to notebooks/, so that it works in JupyterLab and on GitHub alike.
+        relative = Path(os.path.relpath(file, paths.project() / "notebooks")).as_posix()
+        link = f"{relative}#L{max(first, 1)}-L{max(first, 1) + len(lines) - 1}"
+    return name, link, textwrap.dedent("".join(lines)).rstrip()
+
+
+def _as_html(name: str, link: str, code: str) -> str:
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    # Colours stand in the tags themselves: a style sheet would not survive GitHub. The frame sets a text
+    # colour of its own, so that a dark JupyterLab stays legible.
+    body = highlight(code, PythonLexer(), HtmlFormatter(noclasses=True, nowrap=True))
+    title = f'<a href="{html.escape(link)}">{name}</a>' if link else name
+    frame = "background:#f8f8f8;color:#1f2328;border:1px solid #d0d7de"
+    shape = "padding:0.7em;overflow-x:auto;white-space:pre;line-height:1.35"
+    return f'<div>{title}<pre style="{frame};{shape}">{body}</pre></div>'

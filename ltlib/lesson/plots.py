@@ -29,7 +29,6 @@ STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e5e5e5",
-    "legend.frameon": False,
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "savefig.dpi": 100,
 }
@@ -203,3 +202,199 @@ def confusion(cards: dict[str, dict], class_names: Sequence[str]) -> Picture:
 
 def _listing(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1%}" for name, value in values.items())
+
+
+def image_rows(rows: dict[str, np.ndarray], title: str) -> Picture:
+    """Images in named rows; a row may be shorter than the others.
+
+    Args:
+        rows: name -> uint8 images (N, 3, H, W), all of one size.
+        title: above the figure.
+    """
+    side, longest = next(iter(rows.values())).shape[-1], max(len(images) for images in rows.values())
+    step = side + 2  # two white pixels between images
+    sheet = np.full((len(rows) * step, longest * step, 3), 255, dtype=np.uint8)
+    for r, images in enumerate(rows.values()):
+        for c, image in enumerate(images):
+            sheet[r * step : r * step + side, c * step : c * step + side] = image.transpose(1, 2, 0)
+    # The names at the left and the title above take their place from a figure of fixed width.
+    width = 9.0
+    beside = 0.15 + 0.075 * max(map(len, rows))
+    figure, (ax,) = _figure(width, (width - beside) * sheet.shape[0] / sheet.shape[1] + 0.35)
+    ax.imshow(sheet, interpolation="nearest")
+    ax.set_yticks((np.arange(len(rows)) + 0.5) * step - 1.5, list(rows))
+    ax.set_xticks([])
+    ax.set_title(title)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return Picture(figure, f"{title}. " + "; ".join(f"{name}: {len(images)} images" for name, images in rows.items()))
+
+
+def rank_frequency(counts: dict[str, np.ndarray]) -> Picture:
+    """How often the commonest, second commonest, ... of something occurs; both axes logarithmic."""
+    figure, (ax,) = _figure(7, 3.4)
+    words = []
+    for i, (name, values) in enumerate(counts.items()):
+        ranked = np.sort(values)[::-1]
+        ax.plot(np.arange(1, len(ranked) + 1), ranked, marker="os^D"[i % 4], ms=3, lw=1.5, label=name)
+        words.append(f"{name} fall from {ranked[0]:,} to {ranked[-1]:,}")
+    ax.set(xscale="log", yscale="log", xlabel="rank (1 = commonest)", ylabel="occurrences")
+    ax.set_title("How often the commonest, the second commonest, ... occurs")
+    ax.legend()
+    return Picture(figure, f"Occurrences against rank, both logarithmic: {'; '.join(words)}.")
+
+
+def count_profiles(profiles: dict[str, np.ndarray], limits: Sequence[float] = (0.8, 1000)) -> Picture:
+    """Training images of each class under several profiles, with the bounds of the threshold rule.
+
+    Args:
+        profiles: name -> counts (K,) from head to tail.
+        limits: of the vertical axis, fixed so that figures can be compared.
+    """
+    figure, (ax,) = _figure(7, 3.4)
+    for i, (name, counts) in enumerate(profiles.items()):
+        label = f"{name}: {counts.sum():,} images, {counts.max():,} to {counts.min():,} a class"
+        ax.plot(range(len(counts)), counts, marker="os^D"[i % 4], ms=5 if len(counts) <= 20 else 2.5, label=label)
+    for bound, text in ((100, "many: more than 100"), (20, "few: fewer than 20")):
+        ax.axhline(bound, color="0.5", lw=1, ls=":")
+        ax.annotate(text, (0.01, bound), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    ax.set(yscale="log", ylim=limits, xlabel="class, from head to tail", ylabel="training images")
+    ax.minorticks_off()
+    figure.legend(loc="outside upper left", fontsize=9)
+    words = "; ".join(f"{name}: {c.sum():,} images, from {c.max():,} to {c.min():,}" for name, c in profiles.items())
+    return Picture(figure, f"Training images of each class from head to tail. {words}.")
+
+
+def group_sizes(sizes: dict[str, dict[str, int]]) -> Picture:
+    """How many classes are many, medium and few; one bar a data set or rule, as shares of its classes.
+
+    Args:
+        sizes: name -> {"many": classes, "medium": classes, "few": classes}.
+    """
+    figure, (ax,) = _figure(8, 0.34 * len(sizes) + 1.1)
+    left = np.zeros(len(sizes))
+    totals = np.array([sum(groups.values()) for groups in sizes.values()])
+    for name, colour in GROUP_COLOURS.items():
+        classes = np.array([groups[name] for groups in sizes.values()])
+        bars = ax.barh(range(len(sizes)), classes / totals, left=left, color=colour, label=name, height=0.75)
+        ax.bar_label(bars, [str(n) if n else "" for n in classes], label_type="center", color="white", fontsize=9)
+        left += classes / totals
+    ax.set_yticks(range(len(sizes)), list(sizes))
+    ax.invert_yaxis()
+    ax.set(xlabel="share of the classes (numbers: classes)", xlim=(0, 1))
+    _per_cent(ax.xaxis)
+    ax.grid(visible=False)
+    figure.legend(loc="outside upper center", ncols=3)
+    words = "; ".join(f"{name} {'/'.join(str(n) for n in groups.values())}" for name, groups in sizes.items())
+    return Picture(figure, f"Classes that are many/medium/few: {words}.")
+
+
+def class_shares(shares: dict[str, np.ndarray], title: str, top: float | None = None) -> Picture:
+    """Which share of what the network sees belongs to each class; one line a sampler.
+
+    Args:
+        shares: name -> (K,), fractions that add up to 1.
+        title: above the figure.
+        top: upper end of the vertical axis, where figures are to be compared.
+    """
+    figure, (ax,) = _figure(7, 3.2)
+    for i, (name, values) in enumerate(shares.items()):
+        ax.plot(range(len(values)), values, marker="os^Dv"[i % 5], ms=5, label=name)
+    ax.set(xlabel="class, from head to tail", ylabel="share of the images seen", ylim=(0, top), title=title)
+    _per_cent(ax.yaxis)
+    ax.legend()
+    words = "; ".join(f"{name}: first class {v[0]:.1%}, last class {v[-1]:.1%}" for name, v in shares.items())
+    return Picture(figure, f"{title}. {words}.")
+
+
+def spread(results: dict[str, dict[str, Sequence[float]]], ylabel: str, title: str) -> Picture:
+    """Several runs of each method: a dot a run, a bar and a number at their mean.
+
+    Args:
+        results: name -> {place on the horizontal axis: one fraction a run}; the places are the same for all.
+        ylabel, title: of the figure.
+    """
+    places = list(next(iter(results.values())))
+    figure, (ax,) = _figure(max(5.5, 0.42 * len(places) * (len(results) + 1) + 1, 1.9 * len(results)), 3.6)
+    step = 1 / (len(results) + 1)
+    words = []
+    for i, (name, values) in enumerate(results.items()):
+        means = [float(np.mean(values[place])) for place in places]
+        for at, (place, mean) in enumerate(zip(places, means, strict=True)):
+            x = at + (i - (len(results) - 1) / 2) * step
+            ax.plot([x] * len(values[place]), values[place], "o", ms=4, color=COLOURS[i], alpha=0.55)
+            ax.hlines(mean, x - 0.4 * step, x + 0.4 * step, color=COLOURS[i], lw=2.5, label=name if at == 0 else None)
+            above = max(*values[place], mean)
+            ax.annotate(f"{mean:.0%}", (x, above), (0, 4), textcoords="offset points", ha="center", fontsize=8)
+        words.append(f"{name}: {_listing(dict(zip(places, means, strict=True)))}".replace("\n", " "))
+    ax.set_xticks(range(len(places)), places)
+    ax.set(ylabel=ylabel, title=title, xlim=(-0.5, len(places) - 0.5))
+    ax.set_ylim(0, min(1.08, 1.15 * ax.get_ylim()[1]))
+    ax.grid(visible=False, axis="x")
+    _per_cent(ax.yaxis)
+    if len(results) > 1:
+        figure.legend(loc="outside lower center", ncols=len(results))
+    return Picture(figure, f"{title}; means of the runs. {'; '.join(words)}.")
+
+
+def norms_against_counts(norms: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
+    """Length of each class's row of the classifier against the class's training images, logarithmic.
+
+    Args:
+        norms: name -> (runs, K); the line is the mean of the runs, the faint points are the runs.
+        counts: (K,) training images.
+    """
+    figure, (ax,) = _figure(7, 3.4)
+    words = []
+    for i, (name, values) in enumerate(norms.items()):
+        ax.plot(counts, values.T, "os^Dv"[i % 5], ms=4, color=COLOURS[i], alpha=0.35)
+        mean = values.mean(axis=0)
+        ax.plot(counts, mean, ("-", "--", ":", "-.")[i % 4], color=COLOURS[i], lw=2, label=name)
+        words.append(f"{name} from {mean[counts.argmax()]:.2f} (largest class) to {mean[counts.argmin()]:.2f}")
+    ax.set(xscale="log", xlabel="training images of the class", ylabel="norm of its classifier row")
+    ax.set_ylim(bottom=0)
+    if len(counts) <= 20:
+        ax.set_xticks(counts, counts)
+        ax.minorticks_off()
+    ax.invert_xaxis()
+    ax.set_title("Classifier norms, from head (left) to tail (right)")
+    ax.legend()
+    return Picture(figure, f"Norm of the classifier's rows against training images: {'; '.join(words)}.")
+
+
+def temperature_curves(temperatures: np.ndarray, curves: dict[str, np.ndarray]) -> Picture:
+    """Negative log-likelihood against temperature on several sets of images, each with its minimum marked."""
+    figure, (ax,) = _figure(7, 3.4)
+    words = []
+    for i, (name, values) in enumerate(curves.items()):
+        best = temperatures[values.argmin()]
+        ax.plot(temperatures, values, color=COLOURS[i], label=f"{name}: best T = {best:.2f}")
+        ax.plot(best, values.min(), "os^D"[i % 4], color=COLOURS[i], ms=8)
+        words.append(f"{name} is smallest at T = {best:.2f}")
+    ax.axvline(1, color="0.5", lw=1, ls=":")
+    ax.set(xscale="log", xlabel="temperature T", ylabel="negative log-likelihood")
+    ax.set_xticks(ticks := [t for t in (0.25, 0.5, 1, 2, 4, 8) if temperatures[0] <= t <= temperatures[-1]], ticks)
+    ax.minorticks_off()
+    ax.set_title("Which temperature fits which images")
+    ax.legend()
+    return Picture(figure, f"Negative log-likelihood against temperature: {'; '.join(words)}.")
+
+
+def held_out_accuracy(histories: dict[str, list[list[dict]]]) -> Picture:
+    """Accuracy on the held-out and on the test images by epoch; one panel a method, one line a run."""
+    figure, axes = _figure(3.6 * len(histories) + 1, 3.2, columns=len(histories), sharey=True)
+    words = []
+    for ax, (name, runs) in zip(axes, histories.items(), strict=True):
+        last = {}
+        for i, split in enumerate(("validation", "test")):
+            for n, history in enumerate(runs):
+                measured = [(r["epoch"], r[f"{split}_accuracy"]) for r in history if f"{split}_accuracy" in r]
+                ax.plot(*zip(*measured, strict=True), "os"[i] + "-", ms=3, color=COLOURS[i], label=None if n else split)
+            last[split] = float(np.mean([history[-1][f"{split}_accuracy"] for history in runs]))
+        ax.set(xlabel="epoch", title=name, ylim=(0, 1.02))
+        words.append(f"{name}: {_listing(last)}")
+    axes[0].set_ylabel("accuracy")
+    axes[0].legend(loc="lower right")
+    _per_cent(axes[0].yaxis)
+    return Picture(figure, f"Validation and test accuracy by epoch; at the end {'; '.join(words)}.")

@@ -1,0 +1,103 @@
+"""Make the lessons as they are committed: ``python -m ltlib.lesson.build [NOTEBOOK ...]``.
+
+Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
+what belongs to one machine or one session, and writes the notebook back. ``full_run.ipynb`` is a template and
+stays without outputs, so only numbered lessons are built unless a file is named.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from PIL import Image
+
+from ltlib import paths
+from ltlib.lesson.exercises import EXERCISES
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def main(names: list[str]) -> None:
+    """Build the named notebooks, by default every lesson."""
+    folder = paths.project() / "notebooks"
+    for file in [Path(name) for name in names] or sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+        started = time.monotonic()
+        notebook = nbformat.read(file, as_version=4)
+        write_exercises(notebook)
+        with tempfile.TemporaryDirectory() as runs:
+            execute(notebook, folder, runs)
+            clean(notebook, {f"{paths.project()}{os.sep}": "", str(paths.project()): ".", runs: "runs"})
+        nbformat.validate(notebook)
+        nbformat.write(notebook, file)
+        print(f"{file.name}: {time.monotonic() - started:.0f} s, {file.stat().st_size / 1000:.0f} kB")
+
+
+def write_exercises(notebook: NotebookNode) -> None:
+    """Fill every cell called ``exercise-NAME`` or ``solution-NAME`` from the source of the exercise."""
+    for cell in notebook.cells:
+        kind, _, name = cell.id.partition("-")
+        if kind in ("exercise", "solution"):
+            exercise = EXERCISES[name]
+            cell.source = exercise.hole() if kind == "exercise" else exercise.answer()
+
+
+def execute(notebook: NotebookNode, folder: Path, runs: str) -> None:
+    """Run all cells with an empty run store, so that the stored outputs are what a first reader sees."""
+    # Jupyter Server names its session; with a name, training shows one moving line instead of a log.
+    environment = os.environ | {"LTLIB_PROFILE": "lesson", "LTLIB_RUNS": runs, "JPY_SESSION_NAME": "build"}
+    resources = {"metadata": {"path": str(folder)}}
+    options = {"timeout": 600, "kernel_name": "python3", "coalesce_streams": True}
+    NotebookClient(notebook, resources=resources, **options).execute(env=environment)
+
+
+def clean(notebook: NotebookNode, replace: dict[str, str]) -> None:
+    """Take out sessions and machines: widget state, timings, folders.
+
+    Args:
+        notebook: executed; changed in place.
+        replace: text in outputs -> what to write instead.
+    """
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata = {"tags": cell.metadata.tags} if "tags" in cell.metadata else {}
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            # Without a kernel the live view is an error message in JupyterLab; the PNG beside it is not.
+            data.pop(WIDGET, None)
+            if "image/png" in data:
+                data["image/png"] = smaller(data["image/png"])
+            for holder, key in _texts(output):
+                for old, new in replace.items():
+                    holder[key] = holder[key].replace(old, new)
+
+
+def smaller(image: str) -> str:
+    """A PNG in base64 with at most 256 colours: a third of the size, and the same to the eye."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(image))) as full:
+        few = full.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _texts(output: NotebookNode) -> list[tuple[NotebookNode, str]]:
+    """Where the texts of an output stand."""
+    data = output.get("data", {})
+    found = [(data, kind) for kind in data if kind.startswith("text/")]
+    return [*found, (output, "text")] if "text" in output else found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,12 @@
+"""The exercises of all lessons. A notebook needs one name of this package: ``check``.
+
+>>> from ltlib.lesson.exercises import check
+>>> check.factor_from_counts(my_function)
+"""
+
+from ltlib.lesson.exercises import long_tailed_data, measuring, start_here
+from ltlib.lesson.exercises.exercise import Exercise, WrongAnswer, check
+
+EXERCISES: dict[str, Exercise] = vars(check)
+
+__all__ = ["EXERCISES", "Exercise", "WrongAnswer", "check", "long_tailed_data", "measuring", "start_here"]

@@ -1,0 +1,99 @@
+"""What an exercise is: a solved function and a checker. The hole in the notebook is cut from the solution.
+
+So the two never drift apart: `Exercise.hole` keeps the signature and the docstring and takes out the body,
+`Exercise.answer` folds the whole function away, and a test compares the notebooks with both.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from ltlib.errors import InputError
+
+IMPORT = "from ltlib.lesson.exercises import check"
+HOLE = "return ...  # your code here"
+
+
+class WrongAnswer(InputError):
+    """The answer to an exercise is not right; the message says in what case, and gives a hint."""
+
+
+class NotDone(Exception):
+    """The hole is still a hole."""
+
+
+class Exercise:
+    """One exercise.
+
+    Args:
+        solution: a function whose docstring states the task.
+        verify: receives an answer; returns if it is right and raises :class:`WrongAnswer` if not.
+    """
+
+    def __init__(self, solution: Callable, verify: Callable[[Callable], None]):
+        self.name, self.solution, self.verify = solution.__name__, solution, verify
+
+    def __call__(self, answer: Callable) -> None:
+        """Check an answer and print the verdict; an untouched hole is no failure.
+
+        Raises:
+            WrongAnswer: the answer is not right.
+        """
+        try:
+            self.verify(_watched(answer))
+        except NotDone:
+            print(f"{self.name}: not done yet. Replace the dots by your code and run the cell again.")
+        else:
+            print(f"{self.name}: correct.")
+
+    def hole(self) -> str:
+        """The code cell of a notebook: the function without its body, and its check."""
+        source, function = self._parsed()
+        last_kept = function.body[0].end_lineno  # the docstring
+        kept = source.splitlines()[function.lineno - 1 : last_kept]
+        return "\n".join([IMPORT, "", "", *kept, f"    {HOLE}", "", "", f"check.{self.name}({self.name})"])
+
+    def answer(self) -> str:
+        """The markdown cell of a notebook: the solution, folded."""
+        source, function = self._parsed()
+        code = "\n".join(source.splitlines()[function.lineno - 1 :])
+        return f"<details>\n<summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
+
+    def _parsed(self) -> tuple[str, ast.FunctionDef]:
+        source = inspect.getsource(self.solution)
+        return source, ast.parse(source).body[0]
+
+
+check = SimpleNamespace()
+
+
+def exercise(verify: Callable[[Callable], None]) -> Callable[[Callable], Callable]:
+    """Decorate a solution: makes it an :class:`Exercise` that notebooks call as ``check.<its name>``."""
+
+    def register(solution: Callable) -> Callable:
+        setattr(check, solution.__name__, Exercise(solution, verify))
+        return solution
+
+    return register
+
+
+def _watched(answer: Callable) -> Callable:
+    """The answer, but an untouched hole says so."""
+
+    @functools.wraps(answer)
+    def watched(*arguments: object) -> object:
+        try:
+            result = answer(*arguments)
+        except NotImplementedError:
+            raise NotDone from None
+        if result is ...:
+            raise NotDone
+        if result is None:
+            raise WrongAnswer("Your function returns nothing (None): end it with 'return' and the result.")
+        return result
+
+    return watched

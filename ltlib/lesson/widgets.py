@@ -1,0 +1,119 @@
+"""Live figures: a control moves and the figure follows at once. Nothing trains here.
+
+Every figure that the controls can ask for is drawn when the cell runs. So a move costs no drawing at all, and a
+value for which drawing fails stops the cell (and its test) instead of the reader. What the cell stores is one
+bundle with both the live control and a PNG of its start: JupyterLab shows the control; GitHub, exports and diffs
+show the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import ipywidgets
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from ltlib.errors import InputError
+from ltlib.lesson.plots import STYLE, Picture
+
+MOST = 64  # figures an explorer may hold; each costs about 50 ms when the cell runs
+
+
+class Explorer:
+    """A figure under controls; as the last value of a cell it shows itself. See `explore`.
+
+    Attributes:
+        controls: name -> the widget that holds its value.
+        view: the widget that shows the figure.
+        start: the picture of the start values, which the notebook stores.
+    """
+
+    def __init__(self, draw: Callable[..., Picture], controls: dict[str, ipywidgets.ValueWidget]):
+        self.controls = controls
+        self.start = draw(**{name: control.value for name, control in controls.items()})
+        # The layout of the start serves all, so that the axes stay in place when the figure changes.
+        self.start.figure.draw_without_rendering()
+        places = [axes.get_position() for axes in self.start.figure.axes]
+        self.frames = {
+            values: _as_html(draw(**dict(zip(controls, values, strict=True))), places)
+            for values in itertools.product(*(control.options for control in controls.values()))
+        }
+        self.view = ipywidgets.HTML()
+        self._show()
+        for control in controls.values():
+            control.observe(self._show, names="value")
+        self.box = ipywidgets.VBox([*controls.values(), self.view])
+
+    def _show(self, change: object = None) -> None:
+        self.view.value = self.frames[tuple(control.value for control in self.controls.values())]
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data, metadata = self.start._repr_mimebundle_()
+        view = {"model_id": self.box.model_id, "version_major": 2, "version_minor": 0}
+        return {"application/vnd.jupyter.widget-view+json": view} | data, metadata
+
+
+def explore(draw: Callable[..., Picture], **controls: tuple[Sequence, object]) -> Explorer:
+    """Show ``draw`` with a control for each of its arguments.
+
+    Args:
+        draw: takes the values of the controls by name and returns a `Picture`, from arrays that were computed
+            before; it is called once for every combination of values.
+        controls: ``name=(values, start)``. Numbers become a slider, texts a menu.
+
+    Raises:
+        InputError: a control is not such a pair, or there are more than 64 combinations.
+
+    >>> explore(lambda bins: plots.reliability(predictions, bins), bins=(range(5, 31), 15))
+    """
+    widgets = {name: _control(name, given) for name, given in controls.items()}
+    combinations = math.prod(len(widget.options) for widget in widgets.values())
+    if combinations > MOST:
+        raise InputError(
+            f"The controls {', '.join(widgets)} have {combinations} combinations, and each is drawn beforehand: "
+            f"give them fewer values, at most {MOST} combinations."
+        )
+    return Explorer(draw, widgets)
+
+
+def _control(name: str, given: tuple[Sequence, object]) -> ipywidgets.ValueWidget:
+    try:
+        values, start = given
+        values = list(values)
+    except (TypeError, ValueError):
+        raise InputError(f"A control is given as name=(values, start); {name} is {given!r}.") from None
+    if start not in values:
+        raise InputError(f"The start of control {name} must be one of its values; {start!r} is none of {values}.")
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    kind = ipywidgets.SelectionSlider if numbers else ipywidgets.Dropdown
+    look = {"style": {"description_width": "initial"}, "layout": {"width": "420px"}}
+    return kind(options=values, value=start, description=name.replace("_", " "), **look)
+
+
+def _as_html(picture: Picture, places: list[Bbox]) -> str:
+    image = base64.b64encode(_quick_png(picture, places)).decode()
+    return f'<img alt="{html.escape(picture.text)}" src="data:image/png;base64,{image}">'
+
+
+def _quick_png(picture: Picture, places: list[Bbox]) -> bytes:
+    """The figure as PNG with its axes at ``places``: one drawing instead of the three of a fresh layout."""
+    figure = picture.figure
+    figure.set_layout_engine("none")
+    for axes, place in zip(figure.axes, places, strict=True):
+        axes.set_position(place)
+    with mpl.rc_context(STYLE):
+        figure.set_dpi(mpl.rcParams["savefig.dpi"])
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png", compress_level=1)
+    return buffer.getvalue()

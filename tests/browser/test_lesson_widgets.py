@@ -1,0 +1,157 @@
+"""A reader's view: JupyterLab in a real browser opens lesson 01, runs it, and a slider moves by keyboard.
+
+Needs Chromium from the system's packages and the Python package playwright; skipped with a reason without them.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ltlib import paths
+
+LESSON = "01_long_tailed_data.ipynb"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs: pip install playwright")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs chromium on the PATH")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A JupyterLab of its own on a copy of the lesson; yields the address of the notebook."""
+    work = tmp_path / "work"
+    (work / "notebooks").mkdir(parents=True)
+    # Without the stored counts and outputs, what the page shows later was made in it.
+    lesson = nbformat.read(paths.project() / "notebooks" / LESSON, as_version=4)
+    for cell in lesson.cells:
+        if cell.cell_type == "code":
+            cell.execution_count, cell.outputs = None, []
+    nbformat.write(lesson, work / "notebooks" / LESSON)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    options = ["--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    options += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}"]
+    options += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    log = tmp_path / "lab.log"
+    with open(log, "w") as out:
+        command = [sys.executable, "-m", "jupyter", "lab", *options]
+        server = subprocess.Popen(command, env=environment(tmp_path), stdout=out, stderr=subprocess.STDOUT)
+        try:
+            wait_for_server(f"http://127.0.0.1:{port}/api/status?token={token}", server, log)
+            yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{LESSON}?reset&token={token}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Folders of the test's own, so that neither the user's settings nor runs play a part."""
+    settings = tmp_path / "settings" / "@jupyterlab"
+    for name, values in {
+        # The news dialog would cover the page; with windowing, far cells are not in the page.
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }.items():
+        file = settings / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    own = {
+        "JUPYTERLAB_SETTINGS_DIR": tmp_path / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": tmp_path / "workspaces",
+        "JUPYTER_CONFIG_DIR": tmp_path / "config",
+        "JUPYTER_DATA_DIR": tmp_path / "jupyter",
+        "LTLIB_DATA": tmp_path / "data",
+        "LTLIB_CACHE": tmp_path / "cache",
+        "LTLIB_RUNS": tmp_path / "runs",
+    }
+    return os.environ | {name: str(folder) for name, folder in own.items()} | {"LTLIB_PROFILE": "smoke"}
+
+
+def wait_for_server(address: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.25)
+    raise AssertionError(f"JupyterLab did not answer within a minute:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page in a headless Chromium. What goes wrong inside it is collected in ``page.failures``, and a
+    screenshot is taken at the end, however the test ends."""
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.failures = []
+        page.on("pageerror", lambda error: page.failures.append(str(error)))
+        yield page
+        page.screenshot(path=tmp_path / "lesson_01.png")
+        print(f"screenshot: {tmp_path / 'lesson_01.png'}")
+        browser.close()
+
+
+def run_all(page) -> None:
+    """Run > Run All Cells, and wait until every prompt shows a count."""
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    first = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    for _ in range(3):  # JupyterLab forgets cells that were started before its connection to the kernel stood
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_timeout(3000)
+        if first.inner_text() != "[ ]:":
+            break
+    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+    page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=120_000)
+
+
+def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, page, tmp_path):
+    page.goto(lab)
+    run_all(page)
+    prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+    assert prompts == [f"[{i}]:" for i in range(1, len(prompts) + 1)]
+    errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], [data-mime-type*=stderr]")
+    assert errors.all_inner_texts() == []
+
+    # the cell with the live imbalance factor: a slider, a figure, and not the stored picture beside them
+    cell = page.locator(".jp-CodeCell", has=page.get_by_text("imbalance factor", exact=True))
+    figure = cell.locator(".widget-html-content img")
+    handle = cell.locator(".widget-slider").first.locator(".noUi-handle")
+    figure.scroll_into_view_if_needed()
+    assert cell.locator("img").count() == 1
+    assert figure.evaluate("image => image.naturalWidth") == 700
+    text, picture = figure.get_attribute("alt"), figure.get_attribute("src")
+    assert "exponential: 1,236 images, from 500 to 5" in text
+
+    handle.focus()
+    started = time.monotonic()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 2; step"), timeout=10_000)
+    print(f"the figure followed within {time.monotonic() - started:.2f} s")
+    assert figure.get_attribute("src") != picture
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 25; step"), timeout=10_000)
+
+    assert page.failures == []

@@ -1,0 +1,84 @@
+"""Building a lesson: exercises are filled in, cells run in the lesson profile, nothing of this machine is left."""
+
+import base64
+import io
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+from ltlib import paths
+from ltlib.lesson import build, plots
+from ltlib.lesson.exercises import EXERCISES
+
+
+def test_a_lesson_is_built_from_end_to_end(tmp_path, capsys):
+    exercise, solution = new_code_cell("old"), new_markdown_cell("old")
+    exercise.id, solution.id = "exercise-step_counts", "solution-step_counts"
+    code = (
+        "import os\nfrom ltlib import paths\nfrom ltlib.lesson import widgets, plots\n"
+        "print(os.environ['LTLIB_PROFILE'], paths.project() / 'data', paths.runs_root() / 'x', flush=True)\n"
+        "print('second')\n"
+        "widgets.explore(lambda n: plots.class_shares({'a': [n, 1]}, f'picture {n}'), n=([0.1, 0.2], 0.1))"
+    )
+    file = tmp_path / "lesson.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(code), exercise, solution]), file)
+
+    build.main([str(file)])
+
+    built = nbformat.read(file, as_version=4)
+    nbformat.validate(built)
+    first, hole, answer = built.cells
+    assert hole.source == EXERCISES["step_counts"].hole()
+    assert answer.source == EXERCISES["step_counts"].answer()
+    text, figure = first.outputs
+    assert text.text == "lesson data runs/x\nsecond\n"
+    assert set(figure.data) == {"image/png", "text/plain"}
+    assert figure.data["text/plain"].startswith("picture 0.1.")
+    assert [cell.execution_count for cell in built.cells[:2]] == [1, 2]
+    assert set(built.metadata) == {"kernelspec", "language_info"}
+    assert "lesson.ipynb: " in capsys.readouterr().out
+
+
+def test_cleaning_keeps_tags_only_and_replaces_texts_everywhere():
+    cell = new_code_cell("x", metadata={"tags": ["train"], "execution": {"started": "now"}})
+    html = {"text/html": "<b>/secret/place/x</b>", "text/plain": "/secret/place/x"}
+    cell.outputs = [new_output("display_data", html), new_output("stream", name="stdout", text="in /secret/place\n")]
+    notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "papermill": {}})
+    build.clean(notebook, {"/secret/place/": "", "/secret/place": "."})
+    assert cell.metadata == {"tags": ["train"]}
+    assert cell.outputs[0].data == {"text/html": "<b>x</b>", "text/plain": "x"}
+    assert cell.outputs[1].text == "in .\n"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+def test_smaller_pictures_look_the_same():
+    noise = np.random.default_rng(0).integers(100, 160, (8, 3, 16, 16), dtype=np.uint8)
+    full = plots.image_rows({"a": noise, "b": noise[:3]}, "noise").png()
+    small = base64.b64decode(build.smaller(base64.b64encode(full).decode()))
+    assert len(small) < len(full) / 2
+    before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (full, small))
+    assert np.abs(after - before).mean() < 3
+    assert np.abs(after - before).max() < 64
+
+
+def test_a_cell_that_fails_leaves_the_file_as_it_was(tmp_path):
+    file = tmp_path / "lesson.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), file)
+    before = file.read_bytes()
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        build.main([str(file)])
+    assert file.read_bytes() == before
+
+
+def test_by_default_the_lessons_are_built_and_the_template_is_not(monkeypatch, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    for name in ("00_a.ipynb", "full_run.ipynb"):
+        nbformat.write(new_notebook(), tmp_path / "notebooks" / name)
+    built = []
+    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    monkeypatch.setattr(build, "execute", lambda notebook, folder, runs: built.append(folder))
+    build.main([])
+    assert built == [tmp_path / "notebooks"]

@@ -1,0 +1,93 @@
+"""Exercises: solutions pass, typical wrong answers get the intended hint, an untouched hole fails nothing."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
+from ltlib.lesson.exercises.exercise import Exercise
+
+# exercise -> [(a typical wrong answer, what the hint says)]
+WRONG = {
+    "factor_from_counts": [
+        (lambda counts: min(counts) / max(counts), "turn the fraction over"),
+        (lambda counts: counts[0] / counts[-1], "not sorted"),
+        (lambda counts: max(counts) / np.mean(counts), "500 / 5 = 100"),
+    ],
+    "step_counts": [
+        (lambda k, n, factor: [n] * (k // 2) + [round(n / factor)] * (k - k // 2), "truncates"),
+        (lambda k, n, factor: [n] * (k - k // 2) + [int(n / factor)] * (k // 2), "odd number of classes"),
+        (lambda k, n, factor: [int(n / factor)] * (k // 2) + [n] * (k - k // 2), "first half of the classes"),
+    ],
+    "image_probabilities": [
+        (lambda y: np.full(len(y), 1 / len(y)), "with probability 1/3"),
+        (lambda y: 1 / (len(np.bincount(y)) * np.bincount(y)), "one probability an image"),
+        (lambda y: 1 / np.bincount(y)[y], "add up to 3"),
+        (lambda y: np.where(np.r_[True, np.diff(y) > 0], 1 / 3, 0.0), "in class 0 yours differ"),
+    ],
+    "repeats_per_epoch": [
+        (lambda n: np.full(len(n), n.sum() / len(n)), "divide by its images"),
+        (lambda n: n.max() / n, "each image is shown"),
+        (lambda n: float(n.sum() / len(n) / n[-1]), "one number a class"),
+    ],
+}
+OF_THIS_FILE = sorted(WRONG)
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_the_solution_passes(name, capsys):
+    EXERCISES[name](EXERCISES[name].solution)
+    assert capsys.readouterr().out == f"{name}: correct.\n"
+
+
+@pytest.mark.parametrize(("name", "answer", "hint"), [(n, a, h) for n in OF_THIS_FILE for a, h in WRONG[n]])
+def test_wrong_answers_get_their_hint(name, answer, hint, capsys):
+    with pytest.raises(WrongAnswer, match=hint):
+        EXERCISES[name](answer)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_the_hole_runs_and_is_not_done(name, capsys):
+    exec(EXERCISES[name].hole(), {})
+    assert capsys.readouterr().out == f"{name}: not done yet. Replace the dots by your code and run the cell again.\n"
+
+
+def test_not_implemented_is_not_done_either(capsys):
+    def answer(counts):
+        raise NotImplementedError
+
+    check.factor_from_counts(answer)
+    assert "not done yet" in capsys.readouterr().out
+
+
+def test_a_forgotten_return_is_named():
+    with pytest.raises(WrongAnswer, match="end it with 'return'"):
+        check.factor_from_counts(lambda counts: None)
+
+
+def test_an_error_in_the_answer_is_the_readers_to_see():
+    with pytest.raises(ZeroDivisionError):
+        check.factor_from_counts(lambda counts: 1 / 0)
+
+
+def area(radius):
+    """The area of a circle,
+    in square units."""
+    squared = radius**2
+    return math.pi * squared
+
+
+def test_hole_and_answer_are_cut_from_the_solution():
+    exercise = Exercise(area, lambda answer: None)
+    kept = 'def area(radius):\n    """The area of a circle,\n    in square units."""\n'
+    imported = "from ltlib.lesson.exercises import check\n\n\n"
+    assert exercise.hole() == f"{imported}{kept}    return ...  # your code here\n\n\ncheck.area(area)"
+    body = "    squared = radius**2\n    return math.pi * squared\n"
+    assert exercise.answer() == f"<details>\n<summary>Solution</summary>\n\n```python\n{kept}{body}```\n\n</details>"
+
+
+@pytest.mark.parametrize("name", OF_THIS_FILE)
+def test_solutions_are_cut_without_their_decorator(name):
+    assert f"```python\ndef {name}(" in EXERCISES[name].answer()

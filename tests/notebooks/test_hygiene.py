@@ -1,0 +1,178 @@
+"""What every notebook in the repository must look like. `python -m ltlib.lesson.build` makes lessons that do."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from ltlib import paths
+from ltlib.lesson.exercises import EXERCISES
+
+FOLDER = paths.project() / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LESSONS = [file for file in NOTEBOOKS if re.match(r"\d\d_", file.name)]
+PROFILE = 'profile: str = os.environ.get("LTLIB_PROFILE", "lesson")'
+
+MOST_BYTES = 400_000
+MOST_LINES = 20  # of code in a cell, without blank ones
+
+every_notebook = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+every_lesson = pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
+
+
+def read(file: Path) -> nbformat.NotebookNode:
+    return nbformat.read(file, as_version=4)
+
+
+def code_cells(file: Path) -> list:
+    return [cell for cell in read(file).cells if cell.cell_type == "code"]
+
+
+def outputs(file: Path) -> list:
+    return [output for cell in code_cells(file) for output in cell.outputs]
+
+
+def markdown(file: Path) -> str:
+    return "\n\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+
+
+@every_notebook
+def test_it_is_a_valid_notebook_with_plain_metadata(file):
+    notebook = read(file)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}  # no widget state, no papermill
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.language_info == {"name": "python"}
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}, cell.metadata
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+@every_notebook
+def test_it_is_small(file):
+    assert file.stat().st_size < MOST_BYTES
+
+
+@every_notebook
+def test_cells_are_short(file):
+    for cell in code_cells(file):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= MOST_LINES, cell.source
+
+
+@every_notebook
+def test_parameters_come_first_and_are_typed_and_explained(file):
+    first, *others = code_cells(file)
+    assert first.metadata.get("tags") == ["parameters"]
+    assert not any("parameters" in cell.metadata.get("tags", []) for cell in others)
+    body = ast.parse(first.source).body
+    assert all(isinstance(node, ast.Import | ast.AnnAssign) for node in body)
+    assert PROFILE in first.source
+    for node in body:
+        if isinstance(node, ast.AnnAssign):
+            line = first.source.splitlines()[node.lineno - 1]
+            assert ast.unparse(node.annotation) in ("str", "int", "float", "bool"), line
+            assert re.search(r"  # [^'\"|]+$", line), f"a help comment without quotes and bars: {line}"
+    names = [node.target.id for node in body if isinstance(node, ast.AnnAssign)]
+    seen_by_papermill = papermill.inspect_notebook(str(file))
+    assert list(seen_by_papermill) == names
+    assert all(parameter["help"] for parameter in seen_by_papermill.values())
+
+
+@every_notebook
+def test_setup_comes_second_and_receives_every_parameter(file):
+    first, second, *_ = code_cells(file)
+    assert second.metadata.get("tags") == ["setup"]
+    names = [node.target.id for node in ast.parse(first.source).body if isinstance(node, ast.AnnAssign)]
+    (call,) = (node for node in ast.walk(ast.parse(second.source)) if isinstance(node, ast.Call))
+    assert ast.unparse(call.func) == "notebook.setup"
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    assert {name: given.get(name) for name in names} == {name: name for name in names}
+
+
+@every_notebook
+def test_cells_ran_in_order_or_not_at_all(file):
+    counts = [cell.execution_count for cell in code_cells(file)]
+    never = [None] * len(counts)
+    assert counts == list(range(1, len(counts) + 1)) or (file not in LESSONS and counts == never)
+
+
+@every_notebook
+def test_nothing_failed_or_complained(file):
+    for output in outputs(file):
+        assert output.output_type != "error", output
+        assert output.get("name") != "stderr", output
+
+
+@every_notebook
+def test_every_image_has_a_text(file):
+    for output in outputs(file):
+        data = output.get("data", {})
+        if any(kind.startswith("image/") for kind in data):
+            assert re.match(r"[^<\s].{20,}", data.get("text/plain", "")), data.get("text/plain")
+    assert not re.search(r"!\[\s*\]\(", markdown(file))
+    assert not re.search(r'<img(?![^>]*\balt="[^"]+")', markdown(file))
+
+
+@every_notebook
+def test_nothing_of_one_machine_or_session_is_stored(file):
+    texts = [cell.source for cell in read(file).cells]
+    for output in outputs(file):
+        data = output.get("data", {})
+        assert not any("widget" in kind for kind in data), "a live view without its kernel"
+        texts += [str(text) for kind, text in data.items() if kind.startswith("text/")] + [output.get("text", "")]
+    whole = "\n".join(texts)
+    assert str(paths.project()) not in whole
+    assert not re.search(r"(?<![\w./])(/(home|root|Users|tmp|var|opt|mnt|work|private)/\w|[A-Z]:\\\w)", whole)
+
+
+@every_notebook
+def test_links_lead_somewhere(file):
+    for target in re.findall(r"\]\(([^)\s]+)\)", markdown(file)):
+        if not target.startswith(("https://", "#", "attachment:")):
+            assert (file.parent / target.partition("#")[0]).exists(), target
+
+
+@every_lesson
+def test_the_headings_are_those_of_a_lesson(file):
+    first, second, *_, last = (cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+    assert re.match(rf"# {file.name[:2]} \w.*\n\n\S.*", first), "title and promise"
+    assert second.startswith("## Goals\n")
+    assert "**Prerequisites:**" in second
+    assert "**Time and hardware:**" in second
+    assert 3 <= second.count("\n- **") <= 6, "three to six goals that begin with a verb"
+    headings = re.findall(r"^## (.+)$", markdown(file), flags=re.MULTILINE)
+    assert headings[-2:] == ["Takeaways", "References"]
+    assert last.startswith("## References\n")
+
+
+@every_lesson
+def test_exercises_are_cut_from_their_source(file):
+    cells = read(file).cells
+    for i, cell in enumerate(cells):
+        kind, _, name = cell.id.partition("-")
+        if kind == "exercise":
+            assert cell.source == EXERCISES[name].hole(), "run python -m ltlib.lesson.build"
+            assert cell.metadata.tags == ["exercise"]
+            assert cells[i + 1].id == f"solution-{name}"
+        if kind == "solution":
+            assert cell.source == EXERCISES[name].answer(), "run python -m ltlib.lesson.build"
+            assert cell.metadata.tags == ["solution"]
+
+
+def test_every_exercise_stands_in_one_lesson():
+    ids = [cell.id for file in LESSONS for cell in read(file).cells]
+    assert sorted(i.removeprefix("exercise-") for i in ids if i.startswith("exercise-")) == sorted(EXERCISES)
+    checks = re.findall(r"check\.(\w+)\(", "\n".join(cell.source for file in LESSONS for cell in code_cells(file)))
+    assert sorted(checks) == sorted(EXERCISES)
+
+
+@every_lesson
+def test_stored_json_is_what_nbformat_writes(file):
+    """So that building again changes only what is different."""
+    assert file.read_text() == nbformat.writes(read(file)) + "\n"
+    assert json.loads(file.read_text())["nbformat"] == 4
