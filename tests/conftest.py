@@ -14,8 +14,7 @@ from PIL import Image
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("LTLIB_RUNS", str(tmp_path / "runs"))
-    if "LTLIB_CACHE" not in os.environ:
-        monkeypatch.setenv("LTLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LTLIB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

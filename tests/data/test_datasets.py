@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ltlib import paths
 from ltlib.data import datasets
 from ltlib.data.folder import load_folder
 from ltlib.data.images import Images, channel_statistics
@@ -45,7 +46,7 @@ def test_folder_is_read_from_the_cache_until_a_file_changes(image_folder, capsys
 def test_damaged_cache_is_made_anew(image_folder, capsys):
     root = image_folder()
     first = load_folder(str(root))
-    (pixels,) = (p for p in __import__("ltlib.paths").paths.cache_root().rglob("train_pixels.npy"))
+    (pixels,) = paths.cache_root().rglob("train_pixels.npy")
     content = bytearray(pixels.read_bytes())
     content[-1] ^= 1
     pixels.write_bytes(content)
@@ -97,8 +98,6 @@ def spoil(root, how):
     ["no test", "empty class", "other classes", "text for an image", "truncated image", "other size", "not square"],
 )
 def test_folder_names_what_is_wrong_and_writes_nothing(image_folder, how):
-    from ltlib import paths
-
     root = image_folder()
     message = spoil(root, how)
     with pytest.raises(InputError, match=message):
