@@ -47,20 +47,30 @@ class ClassProbability(InstanceBalanced):
     def __init__(self, labels: Tensor, epochs: int, q: Callable[[float], list[tuple[float, float]]]):
         super().__init__(labels, epochs)
         self.epochs, self.q = epochs, q
-        self.counts = torch.bincount(labels).double()
+        self.counts = torch.bincount(labels)
+        # The images of class c stand at by_class[first[c] : first[c] + counts[c]].
+        self.by_class = torch.argsort(labels, stable=True)
+        self.first = (self.counts.cpu().cumsum(0) - self.counts.cpu()).to(labels.device)
 
     def class_probabilities(self, epoch: int) -> Tensor:
-        """p_j of the given epoch (counted from 0), shape (K,); classes without images get 0."""
+        """p_j of the given epoch (counted from 0), float64 (K,) on the CPU; classes without images get 0."""
         progress = epoch / max(self.epochs - 1, 1)
-        p = torch.zeros_like(self.counts)
+        n = self.counts.cpu().double()
+        p = torch.zeros_like(n)
         for weight, q in self.q(progress):
-            n_q = torch.where(self.counts > 0, self.counts**q, 0)
+            n_q = torch.where(n > 0, n**q, 0)
             p += weight * n_q / n_q.sum()
         return p
 
     def draw(self, epoch: int) -> Tensor:
-        of_image = (self.class_probabilities(epoch) / self.counts.clamp(min=1))[self.labels]
-        return torch.multinomial(of_image, len(self.labels), replacement=True)
+        size, device = (len(self.labels),), self.labels.device
+        # The cumulative sum is taken on the CPU, because on a GPU it is not deterministic.
+        upper = self.class_probabilities(epoch).cumsum(0)
+        upper = (upper / upper[-1]).to(device)
+        classes = torch.searchsorted(upper, torch.rand(size, dtype=torch.float64, device=device), right=True)
+        n = self.counts[classes]
+        which = (torch.rand(size, dtype=torch.float64, device=device) * n).long().clamp(max=n - 1)
+        return self.by_class[self.first[classes] + which]
 
 
 def class_balanced(labels: Tensor, epochs: int) -> ClassProbability:

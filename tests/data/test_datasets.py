@@ -185,7 +185,7 @@ def test_cifar_that_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
 
 
 @pytest.mark.real_data
-def test_cifar10_jpeg_loads_whole_and_fast_from_the_cache(cifar10_jpeg):
+def test_cifar10_jpeg_loads_whole_and_again_from_the_cache(cifar10_jpeg):
     first = load_folder(str(cifar10_jpeg))
     assert first.train.counts(10).tolist() == [5000] * 10
     assert first.test.counts(10).tolist() == [1000] * 10
