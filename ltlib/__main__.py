@@ -52,6 +52,9 @@ def runs_list() -> None:
     from ltlib.experiments import runs
 
     found = runs.all_runs()
+    if not found:
+        print(f"no run yet in {paths.runs_root()}: start one with 'python -m ltlib train'")
+        return
     print(runs.as_text(runs.table(found)))
     for run in found:
         if run.state != "finished":
@@ -96,7 +99,7 @@ def data_prepare(**fields: str) -> None:
 
 
 def data_show() -> None:
-    """List the data sets and what of them is on this disk."""
+    """List the data sets and the folders they live in."""
     from ltlib import paths
     from ltlib.data.datasets import DATASETS
 

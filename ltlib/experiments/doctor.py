@@ -44,7 +44,7 @@ def _torch() -> list[str]:
 
         device = choose_device()
         facts = ", ".join(f"{key} {value}" for key, value in hardware(device).items())
-        lines = [f"{facts}; automatic precision {resolve_precision('auto', device)}"]
+        lines = [f"{facts}; the paper profile trains in {resolve_precision('auto', device)}"]
     except (ImportError, OSError) as error:
         return [f"!! torch cannot be imported ({error}): install it again, see README."]
     try:

@@ -88,7 +88,7 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
         state="finished",
         reason="",
         finished=_now(),
-        seconds=sum(record["seconds"] for record in engine.history),
+        seconds=round(sum(record["seconds"] for record in engine.history), 1),
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
     )

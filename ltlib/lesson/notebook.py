@@ -45,7 +45,7 @@ def summary(experiment: Experiment, expects: Mapping[str, str]) -> list[str]:
     recipe, _ = resolve(experiment)
     facts = {
         "device": _device(recipe),
-        "profile": f"{experiment.profile}: {_sizes(recipe)}",
+        "profile": f"{experiment.profile}: {_sizes(experiment, recipe)}",
         "data": f"{experiment.dataset} ({DATASETS[experiment.dataset]})",
         "imbalance": _imbalance(experiment),
         "seed": str(experiment.seed),
@@ -60,8 +60,13 @@ def _device(recipe: Recipe) -> str:
     return f"{hardware(device)['device']}, precision {resolve_precision(recipe.precision, device)}"
 
 
-def _sizes(recipe: Recipe) -> str:
-    largest = f"{recipe.n_max} images in the largest class" if recipe.n_max else "as many images as the data allow"
+def _sizes(experiment: Experiment, recipe: Recipe) -> str:
+    if experiment.imbalance_type == "natural":
+        largest = "all training images"
+    elif recipe.n_max:
+        largest = f"at most {recipe.n_max} images in the largest class"
+    else:
+        largest = "as many images as the data allow"
     return f"{recipe.backbone}, {recipe.epochs} epochs, {largest}"
 
 

@@ -22,7 +22,7 @@ def test_setup_returns_the_experiment_and_prints_its_facts(capsys):
     for fact in (
         "device     ",
         ", precision float32",
-        "profile    smoke: resnet8, 7 epochs, 100 images in the largest class",
+        "profile    smoke: resnet8, 7 epochs, at most 100 images in the largest class",
         "data       glyphs (letters",
         "imbalance  exponential, factor 50",
         "seed       0",
