@@ -56,6 +56,7 @@ def expected_run(experiment: Experiment) -> runs.Run:
 def _papermill(notebook: Path, output: Path, parameters: dict[str, object]) -> None:
     try:
         import papermill
+        from nbclient.exceptions import DeadKernelError
     except ImportError as error:
         raise InputError("papermill is not installed: pip install 'ltlib[notebooks]'.") from error
     options = {
@@ -68,3 +69,7 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, object]) -> N
         papermill.execute_notebook(str(notebook), str(output), parameters, **options)
     except papermill.PapermillExecutionError as error:
         raise InputError(f"The report failed in cell {error.exec_count}: {error.evalue} (see {output}).") from error
+    except DeadKernelError as error:
+        raise InputError(
+            "The notebook's kernel was killed, perhaps for want of memory: start the same command again, it resumes."
+        ) from error

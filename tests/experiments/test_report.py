@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import nbformat
 import papermill
 import pytest
 
 from ltlib.__main__ import main
-from ltlib.experiments import runs
+from ltlib.errors import InputError
+from ltlib.experiments import report, runs
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "full_run.ipynb"
 
@@ -62,3 +64,11 @@ def test_the_notebook_itself_refuses_what_papermill_lets_through(tmp_path, param
     # A reader sees the sentence alone, not the path our code took to it.
     assert "site-packages" not in "".join(caught.value.traceback)
     assert runs.all_runs() == []
+
+
+def test_a_killed_kernel_is_an_error_and_no_finished_run(tmp_path):
+    """papermill's own output then claims that every cell completed."""
+    cell = nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "in.ipynb")
+    with pytest.raises(InputError, match="kernel was killed.*it resumes"):
+        report._papermill(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {})
