@@ -31,12 +31,17 @@ def test_setup_returns_the_experiment_and_prints_its_facts(capsys):
         assert fact in printed
 
 
-def test_setup_says_what_is_natural_and_unlimited(capsys):
-    notebook.setup(profile="paper", imbalance_type="natural", expects={"smoke": "about 3 s"})
+def test_setup_says_what_is_natural(capsys):
+    notebook.setup(profile="lesson", imbalance_type="natural", expects={"smoke": "about 3 s"})
     printed = capsys.readouterr().out
     assert "natural, the data as they are" in printed
-    assert "as many images as the data allow" in printed
+    assert "40 epochs, all training images" in printed
     assert "time" not in printed
+
+
+def test_setup_says_what_is_unlimited(capsys):
+    notebook.setup(profile="paper")
+    assert "as many images as the data allow" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

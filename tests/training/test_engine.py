@@ -43,11 +43,11 @@ def tensors(images):
     return torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
 
 
-def engine(kind=TwoStages, options=OPTIONS, seed=0):
-    data = load("glyphs", num_classes=3, n_max=20, test_per_class=5, image_size=8)
+def engine(kind=TwoStages, options=OPTIONS, seed=0, n_max=20, test_per_class=5, image_size=8):
+    data = load("glyphs", num_classes=3, n_max=n_max, test_per_class=test_per_class, image_size=image_size)
     torch.manual_seed(seed)
     network = models.make("resnet8", 3, (0.5,) * 3, (0.2,) * 3)
-    method = kind(network, torch.tensor([20, 20, 20]))
+    method = kind(network, torch.tensor([n_max] * 3))
     return Engine(method, tensors(data.train), options, {"test": tensors(data.test)})
 
 
@@ -213,9 +213,12 @@ def test_users_random_state_and_flags_are_given_back(tmp_path):
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_every_method_learns(tmp_path, name):
-    """Three letters, ten epochs: far above chance (1/3) on images it was not trained on."""
-    options = Options(epochs=12, batch_size=16, augmentation="none", schedule="cosine", precision="float32")
-    e = fit(engine(methods.METHODS[name], options), tmp_path / "c.pt")
+    """Three letters, 200 images each: well above chance (1/3) on 300 images it was not trained on.
+
+    The standard error of the accuracy is below 3 points, so 60 % is nine of them above chance.
+    """
+    options = Options(epochs=10, batch_size=32, augmentation="none", schedule="cosine", precision="float32")
+    e = fit(engine(methods.METHODS[name], options, n_max=200, test_per_class=100, image_size=16), tmp_path / "c.pt")
     assert e.history[-1]["loss"] < e.history[0]["loss"]
     assert e.history[-1]["test_accuracy"] > 0.6
 
