@@ -38,8 +38,10 @@ def test_folder_is_read_from_the_cache_until_a_file_changes(image_folder, capsys
     assert capsys.readouterr().out == ""
     assert again.fingerprint == first.fingerprint
     file = root / "train" / "class0" / "000.png"
+    os.utime(file, (1, 1))  # the time of change alone is reason enough to look again
+    assert load_folder(str(root)).fingerprint == first.fingerprint
+    assert "Decoding" in capsys.readouterr().out
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(file)
-    os.utime(file, (1, 1))
     assert load_folder(str(root)).fingerprint != first.fingerprint
 
 

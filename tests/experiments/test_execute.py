@@ -111,11 +111,11 @@ def test_validation_is_held_out_of_training_and_measured():
 
 
 def test_natural_keeps_a_folder_as_it_is_and_numbers_its_classes_from_the_head(image_folder):
-    root = image_folder((7, 30, 4))
+    root = image_folder((4, 30, 7))
     experiment = Experiment(dataset="folder", data_dir=str(root), imbalance_type="natural", profile="smoke")
     data = prepare(experiment, resolve(experiment)[0])
     assert data.counts.tolist() == [30, 7, 4]
-    assert data.class_names == ("class1", "class0", "class2")
+    assert data.class_names == ("class1", "class2", "class0")
     assert data.subset_sha256 == ""
     for split, images in (("train", data.train), ("test", data.test)):
         for c, name in enumerate(data.class_names):
