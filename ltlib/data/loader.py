@@ -11,6 +11,12 @@ from torch import Tensor
 from ltlib.data import samplers
 from ltlib.data.augment import augment, to_float
 
+# Batches an epoch, given N images and batches of B.
+LENGTHS = {
+    "all": lambda n, b: math.ceil(n / b),  # the last batch may be smaller
+    "one_more": lambda n, b: math.ceil(n / b) + 1,  # full batches of an endless sampler: stage 2 of MiSLAS
+}
+
 
 class Batch(NamedTuple):
     """What a method's loss receives."""
@@ -27,20 +33,31 @@ class Loader:
         labels: int64 (N,), on the same device.
         sampler: a name from ``samplers.SAMPLERS``.
         epochs: length of the stage (progressively balanced sampling needs it).
-        batch_size: images a step; the last batch of an epoch may be smaller.
+        batch_size: images a step.
         augmentation: a name from ``augment.AUGMENTATIONS``.
+        length: a name from ``LENGTHS``.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, *, sampler: str, epochs: int, batch_size: int, augmentation: str
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        sampler: str,
+        epochs: int,
+        batch_size: int,
+        augmentation: str,
+        length: str = "all",
     ):
         self.images, self.labels = images, labels
-        self.sampler = samplers.make(sampler, labels, epochs)
         self.batch_size, self.augmentation = batch_size, augmentation
+        self.batches = LENGTHS[length](len(labels), batch_size)
+        size = len(labels) if length == "all" else self.batches * batch_size
+        self.sampler = samplers.make(sampler, labels, epochs, size)
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return math.ceil(len(self.labels) / self.batch_size)
+        return self.batches
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, counted from 0 within the stage."""

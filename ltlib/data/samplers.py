@@ -1,6 +1,7 @@
 """Which images an epoch shows, and in which order. A sampler knows labels, never images.
 
-``sampler.draw(epoch)`` returns the image indices of one epoch as one tensor on the labels' device. All draws
+``sampler.draw(epoch)`` returns the image indices of one epoch as one tensor on the labels' device: as many as there
+are images, unless ``size`` asks otherwise, which samplers that repeat images can give. All draws
 come from torch's default generators, whose states the engine checkpoints; the only sampler with a memory of
 its own is :class:`CyclicClassBalanced`, through ``state_dict`` and ``load_state_dict``.
 """
@@ -18,11 +19,11 @@ from ltlib.errors import check_choice
 class InstanceBalanced:
     """Every image once an epoch, shuffled: the head is seen as often as it is large."""
 
-    def __init__(self, labels: Tensor, epochs: int):
-        self.labels = labels
+    def __init__(self, labels: Tensor, epochs: int, size: int | None = None):
+        self.labels, self.size = labels, size or len(labels)
 
     def draw(self, epoch: int) -> Tensor:
-        return torch.randperm(len(self.labels), device=self.labels.device)
+        return torch.randperm(len(self.labels), device=self.labels.device)[: self.size]
 
     def state_dict(self) -> dict:
         return {}
@@ -44,8 +45,14 @@ class ClassProbability(InstanceBalanced):
         q: maps the progress t/T in [0, 1] to pairs (weight, q) whose weighted p_j are added.
     """
 
-    def __init__(self, labels: Tensor, epochs: int, q: Callable[[float], list[tuple[float, float]]]):
-        super().__init__(labels, epochs)
+    def __init__(
+        self,
+        labels: Tensor,
+        epochs: int,
+        q: Callable[[float], list[tuple[float, float]]],
+        size: int | None = None,
+    ):
+        super().__init__(labels, epochs, size)
         self.epochs, self.q = epochs, q
         self.counts = torch.bincount(labels)
         # The images of class c stand at by_class[first[c] : first[c] + counts[c]].
@@ -63,7 +70,7 @@ class ClassProbability(InstanceBalanced):
         return p
 
     def draw(self, epoch: int) -> Tensor:
-        size, device = (len(self.labels),), self.labels.device
+        size, device = (self.size,), self.labels.device
         # The cumulative sum is taken on the CPU, because on a GPU it is not deterministic.
         upper = self.class_probabilities(epoch).cumsum(0)
         upper = (upper / upper[-1]).to(device)
@@ -73,17 +80,17 @@ class ClassProbability(InstanceBalanced):
         return self.by_class[self.first[classes] + which]
 
 
-def class_balanced(labels: Tensor, epochs: int) -> ClassProbability:
-    return ClassProbability(labels, epochs, lambda progress: [(1.0, 0.0)])
+def class_balanced(labels: Tensor, epochs: int, size: int | None = None) -> ClassProbability:
+    return ClassProbability(labels, epochs, lambda progress: [(1.0, 0.0)], size)
 
 
-def square_root(labels: Tensor, epochs: int) -> ClassProbability:
-    return ClassProbability(labels, epochs, lambda progress: [(1.0, 0.5)])
+def square_root(labels: Tensor, epochs: int, size: int | None = None) -> ClassProbability:
+    return ClassProbability(labels, epochs, lambda progress: [(1.0, 0.5)], size)
 
 
-def progressively_balanced(labels: Tensor, epochs: int) -> ClassProbability:
+def progressively_balanced(labels: Tensor, epochs: int, size: int | None = None) -> ClassProbability:
     # p_j(t) = (1 - t/T) p_j^(instance) + (t/T) p_j^(class)
-    return ClassProbability(labels, epochs, lambda progress: [(1 - progress, 1.0), (progress, 0.0)])
+    return ClassProbability(labels, epochs, lambda progress: [(1 - progress, 1.0), (progress, 0.0)], size)
 
 
 class _Cycle:
@@ -114,17 +121,17 @@ class CyclicClassBalanced(InstanceBalanced):
 
     per_class = 4
 
-    def __init__(self, labels: Tensor, epochs: int):
-        super().__init__(labels, epochs)
+    def __init__(self, labels: Tensor, epochs: int, size: int | None = None):
+        super().__init__(labels, epochs, size)
         host = labels.cpu()
         present = torch.unique(host)
         self.classes = _Cycle(present)
         self.images = {int(c): _Cycle(torch.nonzero(host == c).flatten()) for c in present}
 
     def draw(self, epoch: int) -> Tensor:
-        classes = self.classes.take(-(-len(self.labels) // self.per_class))
+        classes = self.classes.take(-(-self.size // self.per_class))
         indices = torch.cat([self.images[int(c)].take(self.per_class) for c in classes])
-        return indices[: len(self.labels)].to(self.labels.device)
+        return indices[: self.size].to(self.labels.device)
 
     def state_dict(self) -> dict:
         cycles = {"classes": self.classes} | {str(c): cycle for c, cycle in self.images.items()}
@@ -145,7 +152,7 @@ SAMPLERS = {
 }
 
 
-def make(name: str, labels: Tensor, epochs: int) -> InstanceBalanced:
+def make(name: str, labels: Tensor, epochs: int, size: int | None = None) -> InstanceBalanced:
     """The sampler called ``name`` for a stage of ``epochs`` epochs over images with these ``labels``."""
     check_choice("sampler", name, SAMPLERS)
-    return SAMPLERS[name](labels, epochs)
+    return SAMPLERS[name](labels, epochs, size=size)

@@ -12,12 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
 import ltlib
 from ltlib import methods, models, paths
 from ltlib.data.images import Images
+from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import predict, report_card
+from ltlib.experiments import reuse
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared, prepare
 from ltlib.experiments.profiles import Recipe, resolve
@@ -45,6 +49,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     recipe, own = resolve(experiment)
     device = choose_device()
     data = prepare(experiment, recipe)
+    first = reuse.stage1_run(experiment, recipe, own, data, runs_dir)
     identity = describe(experiment, recipe, own, data)
     run = Run((runs_dir or paths.runs_root()) / run_id(experiment, identity))
     if run.state == "finished":
@@ -53,6 +58,8 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
 
     with reproducible(experiment.seed, device, recipe.deterministic):
         method = build(experiment.method, own, recipe, data).to(device, memory_format=torch.channels_last)
+        if first:
+            reuse.take_over(first, method, device)
         with run.locked():
             run.update(**about(run, experiment, recipe, own, data, device))
             try:
@@ -102,6 +109,28 @@ def build(name: str, own: dict[str, object], recipe: Recipe, data: Prepared) -> 
     """
     network = models.make(recipe.backbone, data.num_classes, data.mean, data.std)
     return methods.make(name, network, torch.from_numpy(data.counts), **own)
+
+
+def load(run: Run) -> Method:
+    """The trained method of a finished run, on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: the run is not finished, or its weights are damaged.
+    """
+    info = run.info
+    if run.state != "finished":
+        raise InputError(f"Run {run.id} is {run.state}: finish it before its weights can be loaded.")
+    data, recipe = info["data"], info["recipe"]
+    network = models.make(recipe["backbone"], len(data["class_names"]), tuple(data["mean"]), tuple(data["std"]))
+    method = methods.make(
+        info["experiment"]["method"], network, torch.tensor(data["counts"]), **info["hyperparameters"]
+    )
+    file = run.folder / "weights.safetensors"
+    try:
+        method.load_state_dict(from_safetensors(file.read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"The weights in {file} are missing or damaged: delete the run, train it again.") from error
+    return method.eval()
 
 
 def on_device(images: Images, device: torch.device) -> Split:

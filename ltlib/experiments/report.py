@@ -13,6 +13,7 @@ from ltlib.experiments.execute import describe, run_id
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.profiles import resolve, with_method
+from ltlib.experiments.reuse import stage1_run
 
 NOTEBOOK = "full_run.ipynb"
 
@@ -49,7 +50,9 @@ def expected_run(experiment: Experiment) -> runs.Run:
         InputError: the experiment cannot be run as it is.
     """
     recipe, own = resolve(experiment)
-    identity = describe(experiment, recipe, own, prepare(experiment, recipe))
+    data = prepare(experiment, recipe)
+    stage1_run(experiment, recipe, own, data)
+    identity = describe(experiment, recipe, own, data)
     return runs.Run(paths.runs_root() / run_id(experiment, identity))
 
 

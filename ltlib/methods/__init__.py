@@ -11,8 +11,10 @@ from ltlib.methods.baselines import (
     Mixup,
     Resampling,
     Reweighting,
+    TauNormalization,
 )
 from ltlib.methods.method import Method
+from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.models import Network
 
 METHODS: dict[str, type[Method]] = {
@@ -22,6 +24,10 @@ METHODS: dict[str, type[Method]] = {
     "reweighting": Reweighting,
     "balanced_softmax": BalancedSoftmax,
     "logit_adjustment": LogitAdjustment,
+    "tau_norm": TauNormalization,
+    "crt": CRT,
+    "lws": LWS,
+    "mislas": MiSLAS,
 }
 
 

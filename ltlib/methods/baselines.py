@@ -1,5 +1,8 @@
 """The baselines every long-tail paper compares with: cross-entropy, mixup, re-sampling, re-weighting,
-Balanced Softmax, logit adjustment. n_y is the number of training images of class y, pi_y = n_y / N."""
+Balanced Softmax, logit adjustment, tau-normalisation.
+
+n_y is the number of training images of class y, pi_y = n_y / N.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,17 @@ class Mixup(Method):
         self.alpha = alpha
 
     def loss(self, batch: Batch) -> Tensor:
-        x, y_a, y_b, lam = mixup(batch.x, batch.y, self.alpha)
-        z = self.network(x).float()
-        # lambda CE(z, y) + (1 - lambda) CE(z, y_partner)
-        return lam * F.cross_entropy(z, y_a) + (1 - lam) * F.cross_entropy(z, y_b)
+        return mixup_cross_entropy(self.network, batch, self.alpha)
+
+
+def mixup_cross_entropy(network: Network, batch: Batch, alpha: float) -> Tensor:
+    """Loss of one mixed batch; alpha = 0 is plain cross-entropy, and draws nothing."""
+    if alpha == 0:
+        return F.cross_entropy(network(batch.x).float(), batch.y)
+    x, y_a, y_b, lam = mixup(batch.x, batch.y, alpha)
+    z = network(x).float()
+    # lambda CE(z, y) + (1 - lambda) CE(z, y_partner)
+    return lam * F.cross_entropy(z, y_a) + (1 - lam) * F.cross_entropy(z, y_b)
 
 
 class Resampling(CrossEntropy):
@@ -126,3 +136,28 @@ class LogitAdjustment(Method):
     def logits(self, x: Tensor) -> Tensor:
         z = self.network(x)
         return z - self.shift if self.form == "posthoc" else z
+
+
+class TauNormalization(CrossEntropy):
+    """tau-normalisation (Kang et al. 2020, arXiv 1910.09217, eq. 5): cross-entropy, then shorter head weights.
+
+    Args:
+        tau: >= 0; 0 leaves the weights alone, 1 makes them all of length 1.
+
+    Raises:
+        InputError: ``tau`` is below 0.
+    """
+
+    def __init__(self, network: Network, counts: Tensor, *, tau: float = 1.0):
+        super().__init__(network, counts)
+        if tau < 0:
+            raise InputError(f"tau must be at least 0; got {tau}.")
+        self.tau = tau
+
+    def logits(self, x: Tensor) -> Tensor:
+        return F.linear(self.network.features(x), tau_normalized(self.network.classifier.weight, self.tau))
+
+
+def tau_normalized(weight: Tensor, tau: float) -> Tensor:
+    """w_i / ||w_i||^tau, rows of (K, D); the bias is dropped, as in the code of the paper."""
+    return weight / weight.norm(dim=1, keepdim=True) ** tau

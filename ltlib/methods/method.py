@@ -26,12 +26,14 @@ class Stage:
         epochs: passes of as many images as the training set holds.
         sampler: a name from ``ltlib.data.samplers.SAMPLERS``.
         schedule: a name from ``ltlib.training.schedule.SCHEDULES``.
+        length: a name from ``ltlib.data.loader.LENGTHS``: how many batches make an epoch.
     """
 
     name: str
     epochs: int
     sampler: str
     schedule: str
+    length: str = "all"
 
 
 class Method(nn.Module):
@@ -54,6 +56,12 @@ class Method(nn.Module):
     def stages(self, epochs: int, schedule: str) -> tuple[Stage, ...]:
         """The stages of the training, given the recipe's number of epochs and schedule."""
         return (Stage("train", epochs, "instance_balanced", schedule),)
+
+    @classmethod
+    def published(cls, dataset: str, imbalance_factor: float) -> dict[str, object]:
+        """What the paper's code sets for this data set and differs from the defaults: fields of the recipe, or
+        hyper-parameters of the method."""
+        return {}
 
     def begin(self, stage: Stage) -> None:
         """Called before a stage's first batch, also after a resume: freeze or thaw here."""

@@ -54,8 +54,8 @@ def save(path: Path, state: dict, identity: dict) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path, identity: dict) -> dict:
-    """Read the state of the checkpoint at ``path``.
+def load(path: Path, identity: dict | None = None) -> dict:
+    """Read the state of the checkpoint at ``path``; any experiment's if no ``identity`` is given.
 
     Only tensors and plain values are ever unpickled (``weights_only=True``), so a hostile file runs no code.
 
@@ -77,7 +77,7 @@ def load(path: Path, identity: dict) -> dict:
         ) from error
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise InputError(f"{path} is not a checkpoint of this ltlib (expected format {FORMAT!r}). {remedy}")
-    if saved["identity"] != identity:
+    if identity is not None and saved["identity"] != identity:
         differs = [k for k in identity if saved["identity"].get(k) != identity[k]]
         names = ", ".join(f"{k} is {saved['identity'].get(k)!r}, not {identity[k]!r}" for k in differs)
         raise InputError(f"The checkpoint {path} belongs to another experiment ({names}). {remedy}")

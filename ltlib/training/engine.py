@@ -110,6 +110,7 @@ class Engine:
             epochs=self.stage.epochs,
             batch_size=o.batch_size,
             augmentation=o.augmentation,
+            length=self.stage.length,
         )
 
     def _epoch(self) -> dict:

@@ -1,0 +1,73 @@
+"""Train a representation once, compare classifiers on it: stage 2 of a two-stage method over a finished stage 1.
+
+Because the generators go on from where stage 1 left them, the result is bit for bit that of training both stages
+in one run (on the same machine, with the same seed).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ltlib.errors import InputError
+from ltlib.experiments import runs
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.prepare import Prepared
+from ltlib.experiments.profiles import Recipe, parse_overrides
+from ltlib.experiments.runs import Run
+from ltlib.methods import Method
+from ltlib.training import checkpoint
+from ltlib.training.device import set_generator_states
+
+
+def stage1_run(
+    experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared, runs_dir: Path | None = None
+) -> Run | None:
+    """The run that the hyper-parameter ``stage1`` names, after checking that it fits; None if it names none.
+
+    Puts its whole id, and the mixup it was trained with, into ``own``, so that the new run says what is true.
+
+    Raises:
+        InputError: there is no such run, it is not finished, or it has other data, another network or two stages.
+    """
+    if not own.get("stage1"):
+        return None
+    run = runs.find(str(own["stage1"]), runs_dir)
+    info, name = run.info, f"stage1={run.id}"
+    if run.state != "finished":
+        raise InputError(f"{name} is {run.state}: finish it first with '{info['command']}'.")
+    if "stage1" in info["hyperparameters"]:
+        raise InputError(f"{name} has two stages itself: name a run of one stage, such as mixup or cross_entropy.")
+    if info["data"]["fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"{name} was trained on other images ({_about(info['data'])}) than this experiment asks for "
+            f"({_about(data.description())}): give both the same dataset, imbalance and sizes."
+        )
+    if info["recipe"]["backbone"] != recipe.backbone:
+        raise InputError(
+            f"{name} has the backbone {info['recipe']['backbone']}, not {recipe.backbone}: give both the same."
+        )
+    if not run.checkpoint.exists():
+        raise InputError(f"{name} has lost its checkpoint {run.checkpoint}: train it again.")
+    mixed = info["hyperparameters"].get("alpha", 0.0) if info["experiment"]["method"] == "mixup" else 0.0
+    if "mixup_alpha" in parse_overrides(experiment.overrides) and own["mixup_alpha"] != mixed:
+        raise InputError(f"{name} was trained with mixup_alpha={mixed:g}; leave mixup_alpha={own['mixup_alpha']} out.")
+    own["stage1"], own["mixup_alpha"] = run.id, mixed
+    return run
+
+
+def take_over(run: Run, method: Method, device: torch.device) -> None:
+    """Give ``method`` the network of ``run`` as it was after its last epoch, and go on with its random numbers.
+
+    Raises:
+        InputError: the checkpoint is damaged, or was made on another kind of device.
+    """
+    state = checkpoint.load(run.checkpoint)
+    weights = {n.removeprefix("network."): t for n, t in state["method"].items() if n.startswith("network.")}
+    method.network.load_state_dict(weights)
+    set_generator_states(state["generators"], device)
+
+
+def _about(data: dict) -> str:
+    return f"{data['name']}, {data['train_images']:,} images in {len(data['class_names'])} classes"
