@@ -5,8 +5,8 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test lab notebooks lint install
 
-demo: $(VENV)/installed  ## train Balanced Softmax and cross-entropy on a long tail of letters, and report
-	$(BIN)/python -m ltlib report --method balanced_softmax --baseline cross_entropy
+demo: $(VENV)/installed  ## train MiSLAS and cross-entropy on a long tail of letters, and report
+	$(BIN)/python -m ltlib report --method mislas --baseline cross_entropy
 
 # One thread a worker: several pools of threads on the same cores are slower than one thread each.
 test: $(VENV)/installed  ## lint, all tests, every notebook

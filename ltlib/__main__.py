@@ -80,6 +80,16 @@ def runs_show(run: str) -> None:
     print(f"files: {found.folder}")
 
 
+def runs_export(run: list[str], to: str, label: str | None) -> None:
+    """Write the small plain-file form of finished runs, as data/reference_runs holds it."""
+    from pathlib import Path
+
+    from ltlib.experiments import reference, runs
+
+    for found in [runs.find(name) for name in run]:
+        print(reference.export(found, Path(to), label or found.info["experiment"]["method"]))
+
+
 def data_prepare(**fields: str) -> None:
     """Download or decode the data of an experiment and print what it would train on."""
     from ltlib.experiments.experiment import Experiment
@@ -141,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     run_verbs = verbs.add_parser("runs", help="List runs or show one.").add_subparsers(required=True, metavar="COMMAND")
     verb(run_verbs, "list", runs_list)
     verb(run_verbs, "show", runs_show).add_argument("run", help="the id of a run, or its beginning")
+    export = verb(run_verbs, "export", runs_export)
+    export.add_argument("run", nargs="+", help="the id of a run, or its beginning")
+    export.add_argument("--to", required=True, help="the folder to write one file a run into")
+    export.add_argument("--label", help="the row of a table that the runs belong to (default: their method)")
 
     data_verbs = verbs.add_parser("data", help="Prepare or show data.").add_subparsers(required=True, metavar="COMMAND")
     _experiment_flags(verb(data_verbs, "prepare", data_prepare))

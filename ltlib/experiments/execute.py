@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shlex
+import subprocess
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -189,6 +190,7 @@ def about(
         "hyperparameters": own,
         "data": data.description(),
         "versions": versions(),
+        "revision": revision(),
         "hardware": hardware(device),
         "started": run.info.get("started") or _now(),
     }
@@ -209,6 +211,17 @@ def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     packages = ("torch", "torchvision", "numpy", "pillow", "matplotlib")
     return {"ltlib": ltlib.__version__, "python": platform.python_version()} | {p: version(p) for p in packages}
+
+
+def revision() -> str:
+    """The git commit of the checkout, with ``+changes`` if it has any; empty where there is no checkout."""
+    git = ["git", "-C", str(paths.project())]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "ltlib"], capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + ("+changes" if changed.strip() else "")
 
 
 def _now() -> str:

@@ -1,0 +1,105 @@
+"""Reference runs: the small plain-file form of finished runs that stands in the repository, and tables of it.
+
+``data/reference_runs/<study>/<run id>.json`` holds everything that a number needs to be believed: command, recipe,
+data, hardware, versions, commit, SHA-256 of the weights, the report card. ``label`` is the row of the table that
+the run belongs to; runs with one label differ in their seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from pathlib import Path
+
+from ltlib import paths
+from ltlib.errors import InputError
+from ltlib.experiments.runs import Run
+from ltlib.training.checkpoint import write_atomic
+
+KEPT = (
+    "id",
+    "command",
+    "experiment",
+    "recipe",
+    "hyperparameters",
+    "data",
+    "versions",
+    "revision",
+    "hardware",
+    "started",
+    "finished",
+    "seconds",
+    "metrics",
+    "best_epochs",
+)
+
+
+def export(run: Run, folder: Path, label: str) -> Path:
+    """Write ``<folder>/<run id>.json``; returns its path.
+
+    Raises:
+        InputError: the run is not finished, or the file exists with other content.
+    """
+    info = run.info
+    if run.state != "finished":
+        raise InputError(f"Run {run.id} is {run.state}: only finished runs are exported.")
+    record = {"label": label} | {name: info[name] for name in KEPT if name in info}
+    record["weights_sha256"] = hashlib.sha256((run.folder / "weights.safetensors").read_bytes()).hexdigest()
+    text = json.dumps(record, indent=1) + "\n"
+    file = paths.make_folder(folder, "--to") / f"{run.id}.json"
+    if file.exists() and file.read_text() != text:
+        raise InputError(f"{file} exists with other content: delete it first, or choose another folder.")
+    write_atomic(file, text.encode())
+    return file
+
+
+def studies() -> Path:
+    """The folder of all studies."""
+    return paths.project() / "data" / "reference_runs"
+
+
+def read(study: str) -> list[dict]:
+    """All records of a study, by label in the order of ``order.txt``, then by seed; empty if there is none."""
+    folder = studies() / study
+    records = [json.loads(file.read_text()) for file in folder.glob("*.json")]
+    order = (folder / "order.txt").read_text().splitlines() if (folder / "order.txt").exists() else []
+    place = {label: i for i, label in enumerate(order)}
+    return sorted(records, key=lambda r: (place.get(r["label"], len(place)), r["label"], r["experiment"]["seed"]))
+
+
+def summary(study: str, rule: str = "papers") -> list[dict[str, object]]:
+    """One row a label: mean over seeds, and the standard deviation behind a plus-minus sign. Fractions.
+
+    Args:
+        study: a folder below ``data/reference_runs``.
+        rule: of the groups many, medium and few.
+    """
+    by_label: dict[str, list[dict]] = {}
+    for record in read(study):
+        by_label.setdefault(record["label"], []).append(record)
+    return [_row(label, records, rule) for label, records in by_label.items()]
+
+
+def _row(label: str, records: list[dict], rule: str) -> dict[str, object]:
+    cards = [record["metrics"] for record in records]
+    groups = {g: _mean([c["groups"][rule][g]["accuracy"] for c in cards]) for g in ("many", "medium", "few")}
+    accuracy, ece = [card["accuracy"] for card in cards], [card["ece"] for card in cards]
+    return {
+        "label": label,
+        "n": len(records),
+        "accuracy": _mean(accuracy),
+        "± accuracy": _sd(accuracy),
+        **groups,
+        "ECE": _mean(ece),
+        "± ECE": _sd(ece),
+        "command": records[0]["command"],
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    return None if None in values else statistics.fmean(values)
+
+
+def _sd(values: list[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

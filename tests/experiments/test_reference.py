@@ -1,0 +1,70 @@
+"""Runs in their small plain-file form, and the tables made of it."""
+
+import json
+import statistics
+
+import pytest
+
+from ltlib.__main__ import main
+from ltlib.errors import InputError
+from ltlib.experiments import reference, runs
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+
+
+@pytest.fixture
+def two_runs():
+    return [execute(Experiment(profile="smoke", seed=seed)) for seed in (0, 1)]
+
+
+def test_export_keeps_what_a_number_needs(two_runs, tmp_path, capsys):
+    run = two_runs[0]
+    assert main(["runs", "export", run.id, "--to", str(tmp_path / "study"), "--label", "plain"]) == 0
+    file = tmp_path / "study" / f"{run.id}.json"
+    assert capsys.readouterr().out.strip() == str(file)
+    record = json.loads(file.read_text())
+    assert record["label"] == "plain"
+    assert record["metrics"] == run.info["metrics"]
+    assert record["command"] == run.info["command"]
+    assert record["data"]["fingerprint"] == run.info["data"]["fingerprint"]
+    assert len(record["weights_sha256"]) == 64
+    assert {"hardware", "versions", "revision", "recipe", "seconds"} <= set(record)
+
+
+def test_export_overwrites_nothing_else(two_runs, tmp_path):
+    reference.export(two_runs[0], tmp_path, "a")
+    reference.export(two_runs[0], tmp_path, "a")
+    with pytest.raises(InputError, match="exists with other content"):
+        reference.export(two_runs[0], tmp_path, "b")
+
+
+def test_export_refuses_an_unfinished_run(two_runs, tmp_path):
+    two_runs[0].update(state="failed")
+    with pytest.raises(InputError, match="is failed: only finished runs are exported"):
+        reference.export(two_runs[0], tmp_path, "a")
+
+
+def test_summary_is_mean_and_standard_deviation_by_label(two_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "studies", lambda: tmp_path)
+    for run in two_runs:
+        reference.export(run, tmp_path / "study", "plain")
+    reference.export(two_runs[0], tmp_path / "other", "single")
+    (row,) = reference.summary("study")
+    accuracy = [run.info["metrics"]["accuracy"] for run in two_runs]
+    assert (row["label"], row["n"]) == ("plain", 2)
+    assert row["accuracy"] == pytest.approx(sum(accuracy) / 2)
+    assert row["± accuracy"] == pytest.approx(statistics.stdev(accuracy))
+    few = [run.info["metrics"]["groups"]["papers"]["few"]["accuracy"] for run in two_runs]
+    assert row["few"] == pytest.approx(sum(few) / 2)
+    (alone,) = reference.summary("other")
+    assert alone["± accuracy"] is None
+    assert reference.summary("nothing") == []
+    assert runs.as_text([]) == "no finished run"
+
+
+def test_rows_stand_in_the_order_that_the_study_gives(two_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "studies", lambda: tmp_path)
+    reference.export(two_runs[0], tmp_path / "study", "a")
+    reference.export(two_runs[1], tmp_path / "study", "b")
+    (tmp_path / "study" / "order.txt").write_text("b\na\n")
+    assert [row["label"] for row in reference.summary("study")] == ["b", "a"]
