@@ -96,10 +96,17 @@ def test_posthoc_logit_adjustment_trains_plainly_and_shifts_the_logits(make, bat
     torch.testing.assert_close(shift, expected.expand(12, 3))
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
-def test_loss_reaches_every_parameter_and_its_gradient_is_right(make, batch, name):
-    """Finite differences along the gradient."""
-    method = make(name).eval()
+def each_stage():
+    return [(name, i) for name in methods.METHODS for i in range(2 if name in ("crt", "lws", "mislas") else 1)]
+
+
+@pytest.mark.parametrize(("name", "stage"), each_stage())
+def test_loss_reaches_every_parameter_and_its_gradient_is_right(make, batch, name, stage):
+    """Finite differences along the gradient, over what the stage trains."""
+    method = make(name)
+    stage = method.stages(2, "constant")[stage]
+    method.begin(stage)
+    method.eval()
 
     def loss():
         torch.manual_seed(7)  # mixup draws the same pairs each time
@@ -108,8 +115,10 @@ def test_loss_reaches_every_parameter_and_its_gradient_is_right(make, batch, nam
         return method_loss
 
     loss().backward()
-    parameters = list(method.parameters())
+    parameters = [p for group in method.param_groups(stage) for p in group["params"]]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+    trained = {id(p) for p in parameters}
+    assert all(p.grad is None for p in method.parameters() if id(p) not in trained)
     direction = [p.grad / sum(q.grad.norm() ** 2 for q in parameters).sqrt() for p in parameters]
     slope = sum((p.grad * d).sum() for p, d in zip(parameters, direction, strict=True)).item()
     step, values = 1e-3, []
@@ -122,6 +131,16 @@ def test_loss_reaches_every_parameter_and_its_gradient_is_right(make, batch, nam
     assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-2)
 
 
+@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
+def test_tau_normalisation_shortens_the_weights_and_drops_the_bias(make, batch, tau):
+    method = make("tau_norm", tau=tau).eval()
+    with torch.no_grad():
+        method.network.classifier.bias.fill_(3.0)
+    f, w = method.network.features(batch.x), method.network.classifier.weight
+    by_hand = torch.stack([f @ (w[k] / w[k].square().sum().sqrt() ** tau) for k in range(3)], dim=1)
+    torch.testing.assert_close(method.logits(batch.x), by_hand)
+
+
 @pytest.mark.parametrize(
     ("name", "own", "message"),
     [
@@ -129,6 +148,7 @@ def test_loss_reaches_every_parameter_and_its_gradient_is_right(make, batch, nam
         ("reweighting", {"cb_beta": 1.0}, r"cb_beta must lie in \[0, 1\); got 1.0"),
         ("resampling", {"sampler": "balanced"}, "Did you mean 'class_balanced'"),
         ("logit_adjustment", {"tau": -1.0}, "tau must be above 0"),
+        ("tau_norm", {"tau": -1.0}, "tau must be at least 0; got -1.0"),
         ("logit_adjustment", {"form": "post"}, "Did you mean 'posthoc'"),
     ],
 )

@@ -1,0 +1,77 @@
+"""Stage 2 over a finished stage 1."""
+
+import numpy as np
+import pytest
+import torch
+
+from ltlib.data.augment import to_float
+from ltlib.errors import InputError
+from ltlib.experiments.execute import execute, load
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.prepare import prepare
+from ltlib.experiments.profiles import resolve
+
+
+def smoke(method, overrides="", **fields):
+    return execute(Experiment(method=method, profile="smoke", overrides=overrides, **fields))
+
+
+@pytest.fixture
+def mixup():
+    return smoke("mixup")
+
+
+@pytest.mark.parametrize("name", ["crt", "mislas"])
+def test_equals_training_both_stages_in_one_run_bit_for_bit(mixup, name):
+    whole = smoke(name, "mixup_alpha=0.2")
+    reused = smoke(name, f"stage1={mixup.id[:8]}")
+    assert reused.id != whole.id
+    assert np.array_equal(whole.predictions()["logits"], reused.predictions()["logits"])
+    assert reused.info["hyperparameters"]["stage1"] == mixup.id
+    assert reused.info["hyperparameters"]["mixup_alpha"] == 0.2
+    assert [record["stage"] for record in reused.metrics] == ["classifier"]
+
+
+def test_bad_stage_1_is_refused_and_nothing_is_written(mixup, tmp_path):
+    two_stages = smoke("lws")
+    before = set(mixup.folder.parent.iterdir())
+    for overrides, fields, message in (
+        ("stage1=nothing", {}, "No run is called 'nothing'"),
+        (f"stage1={two_stages.id}", {}, "has two stages itself"),
+        (f"stage1={mixup.id}", {"imbalance_factor": 10.0}, "was trained on other images"),
+        (f"stage1={mixup.id}", {"dataset": "digits"}, "was trained on other images"),
+        (f"stage1={mixup.id}, backbone=resnet14", {}, "has the backbone resnet8, not resnet14"),
+        (f"stage1={mixup.id}, mixup_alpha=1", {}, "was trained with mixup_alpha=0.2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            smoke("mislas", overrides, **fields)
+    mixup.update(state="failed")
+    with pytest.raises(InputError, match="is failed: finish it first with 'python -m ltlib train --method mixup"):
+        smoke("mislas", f"stage1={mixup.id}")
+    mixup.update(state="finished")
+    mixup.checkpoint.unlink()
+    with pytest.raises(InputError, match="has lost its checkpoint"):
+        smoke("mislas", f"stage1={mixup.id}")
+    assert set(mixup.folder.parent.iterdir()) == before
+
+
+def test_load_gives_the_trained_method_back():
+    run = smoke("mislas")
+    experiment = Experiment(**run.info["experiment"])
+    images = torch.from_numpy(prepare(experiment, resolve(experiment)[0]).test.pixels)
+    with torch.inference_mode():
+        logits = load(run).logits(to_float(images))
+    np.testing.assert_allclose(logits.numpy(), run.predictions()["logits"], atol=1e-4)
+    (run.folder / "weights.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="weights in .* are missing or damaged"):
+        load(run)
+    run.update(state="failed")
+    with pytest.raises(InputError, match="is failed: finish it"):
+        load(run)
+
+
+def test_paper_profile_takes_the_published_configuration():
+    recipe, own = resolve(Experiment(method="mislas", dataset="cifar10", profile="paper"))
+    assert (recipe.epochs, own["stage2_epochs"], own["mixup_alpha"]) == (200, 10, 1.0)
+    assert (own["smooth_head"], own["smooth_tail"], own["shift_bn"], own["lr_factor"]) == (0.3, 0.0, False, 0.5)
+    assert resolve(Experiment(method="mislas", profile="smoke"))[1]["stage2_epochs"] == 1
