@@ -89,7 +89,7 @@ def test_everything_that_decides_a_result_changes_the_run_id():
         {},
         {"seed": 1},
         {"method": "mixup"},
-        {"method": "mixup", "overrides": "alpha=0.2"},
+        {"method": "mixup", "overrides": "alpha=0.5"},
         {"imbalance_factor": 10},
         {"imbalance_type": "step"},
         {"dataset": "digits"},
