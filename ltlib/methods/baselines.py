@@ -139,7 +139,7 @@ class LogitAdjustment(Method):
 
 
 class TauNormalization(CrossEntropy):
-    """tau-normalisation (Kang et al. 2020, arXiv 1910.09217, eq. 5): cross-entropy, then shorter head weights.
+    """tau-normalisation (Kang et al. 2020, arXiv 1910.09217): cross-entropy, then shorter head weights.
 
     Args:
         tau: >= 0; 0 leaves the weights alone, 1 makes them all of length 1.

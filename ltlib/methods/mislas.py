@@ -25,7 +25,7 @@ FORMS = ("code", "paper")
 
 
 def smoothing(counts: Tensor, head: float, tail: float, shape: str = "concave", power: float = 2.0) -> Tensor:
-    """Label-aware smoothing factors eps_y = f(N_y), eq. 4 of the paper and its two alternatives.
+    """Label-aware smoothing factors eps_y = f(N_y), in the shapes of the released code.
 
     Args:
         counts: (K,) training images of each class, in any order.
@@ -67,7 +67,7 @@ def check_smoothing(head: float, tail: float, shape: str, power: float) -> None:
 
 
 def label_aware_smoothing(z: Tensor, y: Tensor, eps: Tensor, form: str = "code") -> Tensor:
-    """Cross-entropy against targets smoothed by the eps of the true class (eq. 3), a scalar.
+    """Cross-entropy against targets smoothed by the eps of the true class, a scalar.
 
     Args:
         z: logits (B, K).
@@ -89,7 +89,7 @@ def label_aware_smoothing(z: Tensor, y: Tensor, eps: Tensor, form: str = "code")
 
 
 def optimal_gap(eps: float, num_classes: int, form: str = "code") -> float:
-    """By how much the true logit exceeds each other one where the smoothed loss is smallest (eq. 5).
+    """By how much the true logit exceeds each other one where the smoothed loss is smallest.
 
     At the optimum p = q, so that z_y - z_i = log(q_y / q_i); infinite for plain cross-entropy, eps = 0.
     """
@@ -196,14 +196,14 @@ class TwoStage(Method):
 
 
 class CRT(TwoStage):
-    """Classifier re-training (Kang et al. 2020, section 4.1): r = 0, s = 1, a new W with the full learning rate."""
+    """Classifier re-training (Kang et al. 2020): r = 0, s = 1, a new W with the full learning rate."""
 
     reset_classifier = True
     learn_classifier = True
 
 
 class LWS(TwoStage):
-    """Learnable weight scaling (Kang et al. 2020, section 4.3): r = 1, dW = 0, one factor s a class."""
+    """Learnable weight scaling (Kang et al. 2020): r = 1, dW = 0, one factor s a class."""
 
     learn_scale = True
 
