@@ -14,6 +14,7 @@ from ltlib.data.augment import augment, to_float
 # Batches an epoch, given N images and batches of B.
 LENGTHS = {
     "all": lambda n, b: math.ceil(n / b),  # the last batch may be smaller
+    "drop_last": lambda n, b: max(n // b, 1),  # full batches only, as ResLT trains
     "one_more": lambda n, b: math.ceil(n / b) + 1,  # full batches of an endless sampler: stage 2 of MiSLAS
 }
 

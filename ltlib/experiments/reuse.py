@@ -16,7 +16,7 @@ from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared
 from ltlib.experiments.profiles import Recipe, parse_overrides
 from ltlib.experiments.runs import Run
-from ltlib.methods import Method
+from ltlib.methods import METHODS, Method
 from ltlib.training import checkpoint
 from ltlib.training.device import set_generator_states
 
@@ -64,8 +64,8 @@ def take_over(run: Run, method: Method, device: torch.device) -> None:
         InputError: the checkpoint is damaged, or was made on another kind of device.
     """
     state = checkpoint.load(run.checkpoint)
-    weights = {n.removeprefix("network."): t for n, t in state["method"].items() if n.startswith("network.")}
-    method.network.load_state_dict(weights)
+    source = METHODS[run.info["experiment"]["method"]]
+    method.network.load_state_dict(source.plain_weights(state["method"]))
     set_generator_states(state["generators"], device)
 
 

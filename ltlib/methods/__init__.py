@@ -15,6 +15,7 @@ from ltlib.methods.baselines import (
 )
 from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
+from ltlib.methods.reslt import ResLT
 from ltlib.models import Network
 
 METHODS: dict[str, type[Method]] = {
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "crt": CRT,
     "lws": LWS,
     "mislas": MiSLAS,
+    "reslt": ResLT,
 }
 
 

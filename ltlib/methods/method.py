@@ -78,6 +78,11 @@ class Method(nn.Module):
         """What is evaluated: images in [0, 1] (B, 3, H, W) -> logits (B, K)."""
         return self.network(x)
 
+    @staticmethod
+    def plain_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """From the weights of this method, those of a ``Network``: what a second stage starts from."""
+        return {n.removeprefix("network."): t for n, t in weights.items() if n.startswith("network.")}
+
 
 def hyperparameters(method: type[Method]) -> dict[str, object]:
     """Names and published values of a method's own hyper-parameters."""

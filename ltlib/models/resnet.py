@@ -33,7 +33,7 @@ class Block(nn.Module):
 class CifarResNet(nn.Module):
     """3x3 stem with 16 channels, then three stages of ``blocks`` blocks with 16, 32 and 64 channels.
 
-    ``forward`` maps normalised images (B, 3, H, W) to features (B, 64).
+    ``forward`` maps normalised images (B, 3, H, W) to features (B, 64), the mean of ``maps`` over the pixels.
     """
 
     features = 64
@@ -45,10 +45,13 @@ class CifarResNet(nn.Module):
         self.stage2 = _stage(16, 32, blocks, stride=2)
         self.stage3 = _stage(32, 64, blocks, stride=2)
 
+    def maps(self, x: Tensor) -> Tensor:
+        """Feature maps before pooling, (B, 64, H/4, W/4)."""
+        return self.stage3(self.stage2(self.stage1(self.stem(x))))
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stage3(self.stage2(self.stage1(self.stem(x))))
         # The mean, rather than adaptive pooling, whose backward pass is not deterministic on a GPU.
-        return x.mean((2, 3))
+        return self.maps(x).mean((2, 3))
 
 
 def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
@@ -79,6 +82,10 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Feature maps before pooling, (B, D, h, w)."""
+        return self.backbone.maps(self.normalize(x))
 
     def features(self, x: Tensor) -> Tensor:
         """Features before the classifier, (B, D)."""
