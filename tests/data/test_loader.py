@@ -28,3 +28,15 @@ def test_images_are_floats_in_unit_range_and_the_source_is_untouched():
     assert batch.x.max() <= 9 / 255
     assert batch.x.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(IMAGES, before)
+
+
+def test_drop_last_gives_full_batches_only_and_other_images_each_epoch():
+    dropping = loader(length="drop_last", epochs=20)
+    torch.manual_seed(0)
+    assert len(dropping) == 2
+    seen = [list(dropping.epoch(e)) for e in range(20)]
+    assert {len(b.y) for batches in seen for b in batches} == {4}
+    shown = {round(v) for batches in seen for b in batches for v in (b.x[:, 0, 0, 0] * 255).tolist()}
+    assert shown == set(range(10))
+    # fewer images than a batch: better a small batch than none
+    assert [len(b.y) for b in loader(length="drop_last", batch_size=16).epoch(0)] == [10]

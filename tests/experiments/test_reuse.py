@@ -75,3 +75,31 @@ def test_paper_profile_takes_the_published_configuration():
     assert (recipe.epochs, own["stage2_epochs"], own["mixup_alpha"]) == (200, 10, 1.0)
     assert (own["smooth_head"], own["smooth_tail"], own["shift_bn"], own["lr_factor"]) == (0.3, 0.0, False, 0.5)
     assert resolve(Experiment(method="mislas", profile="smoke"))[1]["stage2_epochs"] == 1
+
+
+def test_stage_2_goes_on_from_reslt_folded_into_one_classifier():
+    reslt = smoke("reslt")
+    mislas = smoke("mislas", f"stage1={reslt.id}, stage2_epochs=1")
+    assert mislas.info["hyperparameters"]["mixup_alpha"] == 0
+    folded = load(reslt).plain_weights(load(reslt).state_dict())
+    network = load(mislas).network.state_dict()
+    assert torch.equal(network["backbone.stem.0.weight"], folded["backbone.stem.0.weight"])
+    images = torch.rand(4, 3, 32, 32)
+    fresh = load(mislas).network
+    fresh.load_state_dict(folded)
+    torch.testing.assert_close(fresh(images), load(reslt).logits(images))
+
+
+def test_stage_2_cannot_go_on_from_convolution_branches():
+    reslt = smoke("reslt", "transform=convolution")
+    before = set(reslt.folder.parent.iterdir())
+    with pytest.raises(InputError, match="is not one linear classifier: use 'batch_norm'"):
+        smoke("mislas", f"stage1={reslt.id}")
+    assert set(reslt.folder.parent.iterdir()) == before
+
+
+def test_paper_profile_takes_the_published_recipe_of_reslt():
+    recipe, own = resolve(Experiment(method="reslt", dataset="cifar10", profile="paper"))
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.momentum) == (200, 128, 0.1, 0.9)
+    assert (recipe.weight_decay, recipe.nesterov, recipe.schedule) == (5e-4, True, "step_reslt")
+    assert (own["beta"], own["groups"], own["transform"]) == (0.998, "paper", "batch_norm")
