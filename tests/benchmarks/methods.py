@@ -1,0 +1,91 @@
+"""What a method adds to plain cross-entropy on the same network: parameters, and time for a training step.
+
+    python tests/benchmarks/methods.py [--backbone resnet32] [--batches 10] [--rounds 5]
+
+All take turns in one process, so that a noisy machine disturbs them alike; a ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from ltlib import methods, models
+from ltlib.data.datasets import CIFAR_MEAN, CIFAR_STD
+from ltlib.data.longtail import class_counts
+from ltlib.experiments.runs import as_text
+from ltlib.methods import Method
+from ltlib.training.device import choose_device, hardware
+from ltlib.training.engine import Engine, Options
+
+ROWS = {
+    "cross-entropy": ("cross_entropy", {}),
+    "Balanced Softmax": ("balanced_softmax", {}),
+    "mixup": ("mixup", {}),
+    "ResLT": ("reslt", {"groups": "paper"}),
+    "ResLT, convolution branches": ("reslt", {"groups": "paper", "transform": "convolution"}),
+}
+
+
+def engine(backbone: str, name: str, own: dict, images: int, device: torch.device) -> Engine:
+    """An engine that trains on as many images of noise with the labels of CIFAR-10-LT at IF 100."""
+    counts = torch.from_numpy(class_counts(10, 5000, 100))
+    torch.manual_seed(0)
+    method = methods.make(name, models.make(backbone, 10, CIFAR_MEAN, CIFAR_STD), counts, **own)
+    labels = torch.multinomial(counts.double(), images, replacement=True).to(device)
+    pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, device=device)
+    return Engine(method.to(device, memory_format=torch.channels_last), (pixels, labels), Options(epochs=100), {})
+
+
+def seconds(trained: Engine, device: torch.device) -> float:
+    """Of one epoch."""
+    started = time.perf_counter()
+    trained._epoch()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def parameters(method: Method) -> int:
+    return sum(p.numel() for p in method.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="resnet32")
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    device = choose_device()
+    engines = {
+        label: engine(options.backbone, name, own, 128 * options.batches, device) for label, (name, own) in ROWS.items()
+    }
+    for warm in engines.values():
+        seconds(warm, device)
+    times: dict[str, list[float]] = {label: [] for label in engines}
+    for _ in range(options.rounds):
+        for label, trained in engines.items():
+            times[label].append(seconds(trained, device))
+    medians = {label: statistics.median(values) for label, values in times.items()}
+    plain = engines["cross-entropy"]
+    print(f"{options.backbone}, batch 128, 32x32, {hardware(device)}, {plain.precision}")
+    print(
+        as_text(
+            [
+                {
+                    "method": label,
+                    "parameters": f"{parameters(trained.method):,}",
+                    "added": f"{parameters(trained.method) - parameters(plain.method):,}",
+                    "time / cross-entropy": f"{medians[label] / medians['cross-entropy']:.3f}",
+                }
+                for label, trained in engines.items()
+            ]
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
