@@ -176,6 +176,10 @@ class ResLT(Method):
         self.register_buffer("sets", class_sets(self.counts, groups, design), persistent=False)
         make = BatchNormBranches if transform == "batch_norm" else ConvolutionBranches
         self.branches = make(network.classifier.in_features, len(self.sets))
+        if design == "ensemble" and transform == "batch_norm":
+            # Alike at the start and taught alike, the branches would stay copies of one another.
+            for norm in self.branches.norms:
+                nn.init.uniform_(norm.weight, 0.5, 1.5)
         n = self.counts if balanced else torch.ones_like(self.counts)
         # Balanced Softmax of a branch knows the classes that the branch sees: the others have prior log 0.
         own = n * self.sets if balanced else n.expand(len(self.sets), -1)

@@ -194,6 +194,13 @@ def test_batch_norm_branches_see_the_same_statistics(tmp_path):
     assert torch.equal(h.running_var, t.running_var)
 
 
+def test_branches_of_an_ensemble_start_apart_and_those_of_reslt_alike():
+    x = batch_of(0, 1, 2, 3).x
+    for design, alike in (("ensemble", False), ("residual", True), ("trivial", True)):
+        h, m, t = make(design=design).branch_logits(x)
+        assert torch.equal(h, m) is torch.equal(m, t) is alike
+
+
 @pytest.mark.parametrize("transform", ["batch_norm", "convolution"])
 def test_resume_is_bitwise_with_the_statistics_of_the_branches(tmp_path, transform):
     torch.manual_seed(3)
