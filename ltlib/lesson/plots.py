@@ -16,7 +16,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ltlib.evaluation import calibration
 
@@ -398,3 +398,34 @@ def held_out_accuracy(histories: dict[str, list[list[dict]]]) -> Picture:
     axes[0].legend(loc="lower right")
     _per_cent(axes[0].yaxis)
     return Picture(figure, f"Validation and test accuracy by epoch; at the end {'; '.join(words)}.")
+
+
+def ladder(rows: dict[str, dict[str, Sequence[float]]]) -> Picture:
+    """One line of points a step and a panel a measure: every seed, and the mean as a bar."""
+    measures = list(next(iter(rows.values())))
+    figure, axes = _figure(11, 0.42 * len(rows) + 1.2, columns=len(measures), sharey=True)
+    at = np.arange(len(rows))[::-1]
+    for i, (ax, measure) in enumerate(zip(axes, measures, strict=True)):
+        for place, values in zip(at, (row[measure] for row in rows.values()), strict=True):
+            ax.barh(place, np.mean(values), 0.6, color=COLOURS[i], alpha=0.35)
+            ax.plot(values, np.full(len(values), place), "o", ms=4, color=COLOURS[i])
+        ax.set(title=measure, xlim=(0, None))
+        ax.grid(axis="y", visible=False)
+        _per_cent(ax.xaxis)
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes[0].set_yticks(at, list(rows))
+    words = "; ".join(f"{n}: " + ", ".join(f"{m} {np.mean(v):.1%}" for m, v in r.items()) for n, r in rows.items())
+    return Picture(figure, f"Mean over seeds. {words}.")
+
+
+def sweep(x: Sequence[float | str], series: dict[str, Sequence[float]], xlabel: str, title: str) -> Picture:
+    """Measures against a setting, one line a measure; texts as ``x`` are placed side by side."""
+    figure, (ax,) = _figure(6.5, 3.2)
+    for i, (name, values) in enumerate(series.items()):
+        ax.plot(x, values, "os^D"[i % 4] + "-", ms=5, color=COLOURS[i], label=name)
+    ax.axhline(0, color="0.4", lw=1)
+    ax.set(xlabel=xlabel, title=title)
+    _per_cent(ax.yaxis)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    words = "; ".join(f"{n} from {v[0]:.1%} to {v[-1]:.1%}" for n, v in series.items())
+    return Picture(figure, f"{title}: {words}.")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ltlib.lesson import mislas_plots
+from ltlib.lesson import mislas_plots, plots
 from ltlib.lesson.exercises import WrongAnswer, check
 
 
@@ -43,7 +43,7 @@ def test_confidence_is_measured_on_the_images_predicted_as_a_class():
 
 
 def test_ladder_shows_every_seed_and_the_mean():
-    picture = mislas_plots.ladder({"a": {"accuracy": [0.2, 0.4]}, "b": {"accuracy": [0.5, 0.7]}})
+    picture = plots.ladder({"a": {"accuracy": [0.2, 0.4]}, "b": {"accuracy": [0.5, 0.7]}})
     (ax,) = picture.figure.axes
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.3, 0.6])
     assert sorted(x for line in ax.lines for x in line.get_xdata()) == [0.2, 0.4, 0.5, 0.7]

@@ -4,9 +4,19 @@
 >>> check.factor_from_counts(my_function)
 """
 
-from ltlib.lesson.exercises import long_tailed_data, measuring, mislas, start_here
+from ltlib.lesson.exercises import long_tailed_data, measuring, mislas, reslt, start_here
 from ltlib.lesson.exercises.exercise import Exercise, WrongAnswer, check
 
 EXERCISES: dict[str, Exercise] = vars(check)
 
-__all__ = ["EXERCISES", "Exercise", "WrongAnswer", "check", "long_tailed_data", "measuring", "mislas", "start_here"]
+__all__ = [
+    "EXERCISES",
+    "Exercise",
+    "WrongAnswer",
+    "check",
+    "long_tailed_data",
+    "measuring",
+    "mislas",
+    "reslt",
+    "start_here",
+]
