@@ -91,7 +91,7 @@ def gradient_shares(shares: dict[str, dict[str, float]]) -> Picture:
         left += part
     ax.set_yticks(at, list(shares))
     ax.invert_yaxis()
-    ax.set(xlabel="share of the lengths of the gradients", xlim=(0, 1))
+    ax.set(xlabel="share", xlim=(0, 1))
     _per_cent(ax.xaxis)
     ax.grid(visible=False)
     figure.legend(loc="outside upper center", ncols=4)

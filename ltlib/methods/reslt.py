@@ -20,7 +20,6 @@ from ltlib.methods.baselines import tau_normalized
 from ltlib.methods.method import Method, Stage
 from ltlib.models import Network
 
-BRANCHES = ("H", "M", "T")
 DESIGNS = ("residual", "trivial", "ensemble")
 GROUPS = ("counts", "paper")
 TRANSFORMS = ("batch_norm", "convolution")
