@@ -1,4 +1,4 @@
-"""A reader's view: JupyterLab in a real browser opens lesson 01, runs it, and a slider moves by keyboard.
+"""A reader's view: JupyterLab in a real browser opens a lesson, runs it, and its controls move its figures.
 
 Needs Chromium from the system's packages and the Python package playwright; skipped with a reason without them.
 """
@@ -21,7 +21,6 @@ import pytest
 
 from ltlib import paths
 
-LESSON = "01_long_tailed_data.ipynb"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs: pip install playwright")
@@ -30,15 +29,16 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs
 
 @pytest.fixture
 def lab(tmp_path):
-    """A JupyterLab of its own on a copy of the lesson; yields the address of the notebook."""
+    """A JupyterLab of its own on copies of the lessons; yields what gives the address of a lesson."""
     work = tmp_path / "work"
     (work / "notebooks").mkdir(parents=True)
-    # Without the stored counts and outputs, what the page shows later was made in it.
-    lesson = nbformat.read(paths.project() / "notebooks" / LESSON, as_version=4)
-    for cell in lesson.cells:
-        if cell.cell_type == "code":
-            cell.execution_count, cell.outputs = None, []
-    nbformat.write(lesson, work / "notebooks" / LESSON)
+    for file in (paths.project() / "notebooks").glob("[0-9][0-9]_*.ipynb"):
+        # Without the stored counts and outputs, what the page shows later was made in it.
+        lesson = nbformat.read(file, as_version=4)
+        for cell in lesson.cells:
+            if cell.cell_type == "code":
+                cell.execution_count, cell.outputs = None, []
+        nbformat.write(lesson, work / "notebooks" / file.name)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -52,7 +52,7 @@ def lab(tmp_path):
         server = subprocess.Popen(command, env=environment(tmp_path), stdout=out, stderr=subprocess.STDOUT)
         try:
             wait_for_server(f"http://127.0.0.1:{port}/api/status?token={token}", server, log)
-            yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{LESSON}?reset&token={token}"
+            yield lambda lesson: f"http://127.0.0.1:{port}/lab/tree/notebooks/{lesson}?reset&token={token}"
         finally:
             server.terminate()
             try:
@@ -107,8 +107,8 @@ def page(tmp_path):
         page.failures = []
         page.on("pageerror", lambda error: page.failures.append(str(error)))
         yield page
-        page.screenshot(path=tmp_path / "lesson_01.png")
-        print(f"screenshot: {tmp_path / 'lesson_01.png'}")
+        page.screenshot(path=tmp_path / "lesson.png")
+        print(f"screenshot: {tmp_path / 'lesson.png'}")
         browser.close()
 
 
@@ -123,16 +123,16 @@ def run_all(page) -> None:
         if first.inner_text() != "[ ]:":
             break
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
-    page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=120_000)
-
-
-def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, page, tmp_path):
-    page.goto(lab)
-    run_all(page)
-    prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
-    assert prompts == [f"[{i}]:" for i in range(1, len(prompts) + 1)]
+    page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=240_000)
+    counts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+    assert counts == [f"[{i}]:" for i in range(1, len(counts) + 1)]
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], [data-mime-type*=stderr]")
     assert errors.all_inner_texts() == []
+
+
+def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, page):
+    page.goto(lab("01_long_tailed_data.ipynb"))
+    run_all(page)
 
     # the cell with the live imbalance factor: a slider, a figure, and not the stored picture beside them
     cell = page.locator(".jp-CodeCell", has=page.get_by_text("imbalance factor", exact=True))
@@ -154,4 +154,27 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
         page.keyboard.press("ArrowLeft")
     playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 25; step"), timeout=10_000)
 
+    assert page.failures == []
+
+
+@pytest.mark.parametrize(("lesson", "live"), [("03_mislas.ipynb", 1), ("04_reslt.ipynb", 2)])
+def test_every_control_moves_its_figure(lab, page, lesson, live):
+    page.goto(lab(lesson))
+    run_all(page)
+    cells = page.locator(".jp-CodeCell", has=page.locator(".widget-html-content img"))
+    assert cells.count() == live
+    for cell in cells.all():
+        figure = cell.locator(".widget-html-content img")
+        figure.scroll_into_view_if_needed()
+        assert cell.locator("img").count() == 1
+        for control in cell.locator(".widget-slider, .widget-dropdown").all():
+            before = figure.get_attribute("alt")
+            if control.locator("select").count():
+                chosen = control.locator("select").evaluate("menu => menu.selectedIndex")
+                control.locator("select").select_option(index=1 if chosen == 0 else 0)
+            else:
+                control.locator(".noUi-handle").focus()
+                page.keyboard.press("ArrowRight")
+            playwright.expect(figure).not_to_have_attribute("alt", before, timeout=10_000)
+            assert figure.evaluate("image => image.naturalWidth") > 400
     assert page.failures == []
