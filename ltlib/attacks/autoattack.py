@@ -1,0 +1,78 @@
+"""Several attacks in turn, each only on the images that withstood those before it.
+
+`ensemble` is AutoAttack (Croce and Hein 2020, arXiv 2003.01690) without FAB, which seldom breaks what the others
+leave. So a number from it is named after its parts and never "AutoAttack"; `official` runs the authors' package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ltlib.attacks.apgd import APGD
+from ltlib.attacks.ball import Logits
+from ltlib.attacks.square import Square
+from ltlib.errors import InputError
+
+Attack = Callable[[Logits, Tensor, Tensor], Tensor]
+
+OFFICIAL_NORMS = {"linf": "Linf", "l2": "L2"}
+
+
+def ensemble(epsilon: float = 8 / 255, norm: str = "linf", steps: int = 100, queries: int = 5000) -> dict[str, Attack]:
+    """APGD-CE, APGD-T (9 targets) and, in l_inf, Square, with AutoAttack's settings."""
+    attacks: dict[str, Attack] = {
+        "APGD-CE": APGD(epsilon, norm, steps),
+        "APGD-T": APGD(epsilon, norm, steps, targets=9),
+    }
+    return attacks | ({"Square": Square(epsilon, queries)} if norm == "linf" else {})
+
+
+def in_turn(attacks: dict[str, Attack], logits: Logits, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run the attacks one after the other.
+
+    Args:
+        attacks: name -> attack.
+        logits: images in [0, 1] -> logits (B, K).
+        x, y: images (B, C, H, W) and labels (B,).
+
+    Returns:
+        Adversarial images, the image itself where all attacks failed; and name -> (B,) bool, which images are
+        still classified right after this attack and all before it.
+    """
+    with torch.no_grad():
+        robust = logits(x).argmax(1) == y
+    found, withstood = x.clone(), {}
+    for name, attack in attacks.items():
+        left = robust.nonzero().flatten()
+        if len(left):
+            x_adv = attack(logits, x[left], y[left])
+            with torch.no_grad():
+                fooled = logits(x_adv).argmax(1) != y[left]
+            found[left[fooled]] = x_adv[fooled]
+            robust = robust.clone()
+            robust[left[fooled]] = False
+        withstood[name] = robust
+    return found, withstood
+
+
+def official(
+    logits: Logits, x: Tensor, y: Tensor, epsilon: float = 8 / 255, norm: str = "linf", batch_size: int = 250
+) -> Tensor:
+    """Adversarial images of the authors' own AutoAttack, version "standard", seed 0.
+
+    Raises:
+        InputError: their package is not installed.
+    """
+    try:
+        from autoattack import AutoAttack
+    except ImportError:
+        raise InputError(
+            "The official AutoAttack is not installed: pip install git+https://github.com/fra31/auto-attack, "
+            "or use ltlib.attacks.autoattack.ensemble."
+        ) from None
+    # Its check for zero gradients needs contiguous images.
+    attack = AutoAttack(logits, norm=OFFICIAL_NORMS[norm], eps=epsilon, seed=0, device=x.device, verbose=False)
+    return attack.run_standard_evaluation(x.contiguous(), y, bs=batch_size)

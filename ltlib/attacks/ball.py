@@ -1,0 +1,100 @@
+"""Where an adversarial image may lie, and which way to go there: the same for every attack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ltlib.errors import InputError, check_choice
+
+NORMS = ("linf", "l2")
+
+Logits = Callable[[Tensor], Tensor]  # images in [0, 1] (B, C, H, W) -> logits (B, K)
+
+
+@dataclass(frozen=True)
+class Ball:
+    """All images in [0, 1] within ``epsilon`` of another one.
+
+    Args:
+        epsilon: radius, at least 0, on images in [0, 1].
+        norm: ``linf``, the largest change of a pixel, or ``l2``, the length of the change.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    epsilon: float
+    norm: str = "linf"
+
+    def __post_init__(self) -> None:
+        check_choice("norm", self.norm, NORMS)
+        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise InputError(f"epsilon must be at least 0; got {self.epsilon}.")
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The point of the ball around ``x`` that is nearest to ``x_adv``, then clipped to [0, 1]."""
+        if self.norm == "linf":
+            inside = x_adv.clamp(x - self.epsilon, x + self.epsilon)
+        else:
+            change = x_adv - x
+            inside = x + change * (self.epsilon / length(change).clamp(min=1e-12)).clamp(max=1)
+        return inside.clamp(0, 1)
+
+    def random(self, x: Tensor) -> Tensor:
+        """A uniform draw from the ball around each image, clipped to [0, 1]."""
+        if self.norm == "linf":
+            change = torch.empty_like(x).uniform_(-self.epsilon, self.epsilon)
+        else:
+            # a uniform direction, at a radius whose d-th power is uniform
+            direction = torch.randn_like(x)
+            radius = torch.rand(len(x), 1, 1, 1, device=x.device) ** (1 / x[0].numel())
+            change = self.epsilon * radius * direction / length(direction)
+        return (x + change).clamp(0, 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The change of size 1 along which the loss grows fastest."""
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / length(gradient).clamp(min=1e-12)
+
+    def size(self, change: Tensor) -> Tensor:
+        """The norm of the change of each image, (B,)."""
+        return change.abs().amax((1, 2, 3)) if self.norm == "linf" else length(change).flatten()
+
+
+def length(change: Tensor) -> Tensor:
+    """l_2 norm of each image, (B, 1, 1, 1)."""
+    return change.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def input_gradient(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of a loss for the images alone: (gradient (B, C, H, W), loss of each image (B,))."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        value = loss(x)
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+    return gradient, value.detach()
+
+
+@contextmanager
+def attacked(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and frozen parameters while an attack looks at ``module``; afterwards all is as before.
+
+    Modes are kept for each part, since methods may hold some of them in evaluation mode while they train.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    learning = [p for p in module.parameters() if p.requires_grad]
+    module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for p in learning:
+            p.requires_grad_(True)

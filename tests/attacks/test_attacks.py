@@ -1,0 +1,389 @@
+"""Attacks against problems whose answer is known."""
+
+import sys
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ltlib import models
+from ltlib.attacks import APGD, PGD, Ball, Square, attacked, fgsm
+from ltlib.attacks.apgd import StepSize, check_points
+from ltlib.attacks.autoattack import ensemble, in_turn, official
+from ltlib.attacks.ball import input_gradient
+from ltlib.attacks.losses import best_other, dlr, dlr_targeted, kl_to_clean, margin
+from ltlib.errors import InputError
+
+EPSILON = 0.1
+GREY = torch.full((1, 3, 2, 2), 0.5)
+
+
+class Linear(nn.Module):
+    """z = W x + b on flattened images."""
+
+    def __init__(self, classes=2, features=12, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.w, self.b = nn.Parameter(torch.randn(classes, features)), nn.Parameter(torch.randn(classes))
+
+    def forward(self, x):
+        return F.linear(x.flatten(1), self.w, self.b)
+
+
+def inner_images(n=6):
+    """Images far enough from 0 and 1 that only the ball limits the attack."""
+    torch.manual_seed(1)
+    return torch.rand(n, 3, 2, 2) * 0.4 + 0.3
+
+
+def small_network():
+    torch.manual_seed(0)
+    return models.make("resnet8", 5, (0.5,) * 3, (0.2,) * 3).eval()
+
+
+# ---- closed forms
+
+
+WHITE_BOX = {
+    "fgsm": fgsm(EPSILON),
+    "pgd": PGD(EPSILON, steps=20, step_size=0.02),
+    "pgd margin": PGD(EPSILON, steps=20, step_size=0.02, loss="margin"),
+    "apgd": APGD(EPSILON, steps=20),
+    "pgd l2": PGD(EPSILON, "l2", steps=40, step_size=0.02),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in WHITE_BOX if n != "apgd"])
+def test_optimum_of_a_linear_model(name):
+    """The best change is eps * sign (or direction) of the weights' difference and moves the margin by its dual norm."""
+    attack, model, x = WHITE_BOX[name], Linear(), inner_images()
+    y = model(x).argmax(1)
+    x_adv = attack(model, x, y)
+    towards = model.w[1 - y] - model.w[y]  # the direction in which the margin grows
+    norm = towards.norm(dim=1) if attack.norm == "l2" else towards.abs().sum(1)
+    expected = margin(model(x), y) + EPSILON * norm
+    torch.testing.assert_close(margin(model(x_adv), y), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_apgd_breaks_a_linear_model_exactly_where_the_ball_reaches_the_boundary(norm):
+    """distance = |margin| / dual norm of the weights' difference, here of many images with many distances."""
+    model, x = Linear(), inner_images(200)
+    y = model(x).argmax(1)
+    towards = (model.w[1] - model.w[0]).abs()
+    distance = -margin(model(x), y) / (towards.sum() if norm == "linf" else towards.norm())
+    epsilon = distance.median().item()
+    fooled = model(APGD(epsilon, norm, steps=50)(model, x, y)).argmax(1) != y
+    clear = (distance - epsilon).abs() > 0.01 * epsilon
+    assert torch.equal(fooled[clear], (distance < epsilon)[clear])
+
+
+def test_square_finds_the_optimum_of_a_linear_model_without_gradients():
+    model, x = Linear(seed=3), inner_images()
+    y = model(x).argmax(1)
+    shifted = lambda images: model(images) + 100 * F.one_hot(y[: len(images)], 2)  # noqa: E731  never fooled: it goes on
+    x_adv = Square(EPSILON, queries=3000)(shifted, x, y)
+    best = margin(model(x), y) + EPSILON * (model.w[1] - model.w[0]).abs().sum()
+    gained = margin(model(x_adv), y)
+    assert (gained <= best + 1e-5).all()
+    assert (gained > best - 0.05 * (best - margin(model(x), y))).all()
+
+
+class Planted(nn.Module):
+    """Class 1 exactly where the first pixel of the first channel exceeds 0.55: every image at 0.5 is 0.05 away."""
+
+    def forward(self, x):
+        return torch.stack([torch.zeros(len(x)), 50 * (x[:, 0, 0, 0] - 0.55)], dim=1)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        fgsm(0.06),
+        PGD(0.06, step_size=0.01),
+        PGD(0.06, step_size=0.01, loss="margin"),
+        APGD(0.06),
+        Square(0.06, 500),
+        PGD(0.06, "l2", step_size=0.01),
+        APGD(0.06, "l2"),
+    ],
+    ids=repr,
+)
+def test_planted_adversarial_examples_are_found_and_none_where_none_is(attack):
+    x, y = torch.full((20, 3, 8, 8), 0.5), torch.zeros(20, dtype=torch.long)
+    model = Planted()
+    assert (model(attack(model, x, y)).argmax(1) == 1).all()
+    beyond = type(attack)(**(vars(attack) | {"epsilon": 0.04}))
+    assert (model(beyond(model, x, y)).argmax(1) == 0).all()
+
+
+# ---- what every attack must keep
+
+
+EVERY = [
+    *WHITE_BOX.values(),
+    PGD(EPSILON, loss="kl", start="gaussian"),
+    PGD(EPSILON, restarts=2, steps=3),
+    APGD(EPSILON, steps=5, targets=9),
+    APGD(EPSILON, "l2", steps=5, loss="dlr", restarts=2),
+    Square(EPSILON, 20),
+]
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=repr)
+def test_result_lies_in_the_ball_and_is_an_image_and_nothing_else_changes(attack):
+    network = small_network()
+    torch.manual_seed(2)
+    x, y = torch.rand(8, 3, 8, 8), torch.arange(8) % 5
+    before, images = {n: t.clone() for n, t in network.state_dict().items()}, x.clone()
+    with attacked(network):
+        y = network(x).argmax(1)
+        x_adv = attack(network, x, y)
+    assert (Ball(EPSILON, getattr(attack, "norm", "linf")).size(x_adv - x) <= EPSILON + 1e-6).all()
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+    fooled = network(x_adv).argmax(1) != y
+    assert (x_adv[fooled] != x[fooled]).flatten(1).any(1).all()
+    assert not (isinstance(attack, PGD) and torch.equal(x_adv, x))
+    assert not x_adv.requires_grad
+    assert torch.equal(x, images)
+    assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=repr)
+def test_same_seed_same_images(attack):
+    network = small_network()
+    x = torch.rand(6, 3, 8, 8)
+    y = network(x).argmax(1)
+    first, again = (torch.manual_seed(7) and attack(network, x, y) for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_attacked_restores_modes_and_parameters():
+    network = small_network().train()
+    network.backbone.stem.eval()
+    network.classifier.requires_grad_(False)
+    modes = [m.training for m in network.modules()]
+    learning = [p.requires_grad for p in network.parameters()]
+
+    def attack_that_fails():
+        with attacked(network):
+            assert not any(m.training for m in network.modules())
+            assert not any(p.requires_grad for p in network.parameters())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        attack_that_fails()
+    assert [m.training for m in network.modules()] == modes
+    assert [p.requires_grad for p in network.parameters()] == learning
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_ball(norm):
+    ball = Ball(0.3, norm)
+    torch.manual_seed(0)
+    x = torch.full((500, 3, 4, 4), 0.5)
+    drawn = ball.size(ball.random(x) - x)
+    assert (drawn <= 0.3 + 1e-6).all()
+    assert drawn.max() > 0.29
+    far = torch.randn_like(x)
+    projected = ball.project(x + far, x)
+    torch.testing.assert_close(ball.size(projected - x), torch.full((500,), 0.3))
+    near = x + 0.001 * far
+    torch.testing.assert_close(ball.project(near, x), near)
+    torch.testing.assert_close(ball.project(projected, x), projected)
+
+
+# ---- losses
+
+
+def test_losses_on_a_hand_case():
+    z, y = torch.tensor([[3.0, 1.0, 2.0, -1.0]]), torch.tensor([0])
+    assert best_other(z, y).item() == 2
+    assert margin(z, y).item() == -1
+    assert dlr(z, y).item() == pytest.approx(-1 / 2)
+    assert dlr_targeted(z, y, torch.tensor([1])).item() == pytest.approx(-2 / (3 - (1 - 1) / 2))
+
+
+@pytest.mark.parametrize("loss", [dlr, lambda z, y: dlr_targeted(z, y, (y + 1) % 5)])
+def test_dlr_does_not_see_shift_and_scale(loss):
+    torch.manual_seed(0)
+    z, y = torch.randn(9, 5, dtype=torch.float64), torch.arange(9) % 5
+    torch.testing.assert_close(loss(10 * z + 3, y), loss(z, y))
+
+
+def test_kl_with_an_underflowing_target_is_finite_and_agrees_with_the_definition():
+    clean = torch.tensor([[200.0, 0.0, -200.0]])
+    z = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    value = kl_to_clean(z, clean)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(z.grad).all()
+    torch.manual_seed(0)
+    z, clean = torch.randn(4, 5), torch.randn(4, 5)
+    p, q = clean.softmax(1), z.softmax(1)
+    torch.testing.assert_close(kl_to_clean(z, clean), (p * (p / q).log()).sum(1))
+
+
+def test_clean_prediction_taken_once_gives_the_same_images():
+    network = small_network()
+    x, y = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.long)
+    attack = PGD(0.031, steps=5, step_size=0.007, loss="kl", start="gaussian")
+    torch.manual_seed(3)
+    ours = attack(network, x, y)
+    torch.manual_seed(3)
+    x_adv, ball = x + 0.001 * torch.randn_like(x), Ball(0.031)
+    for _ in range(5):
+        gradient, _ = input_gradient(lambda v: kl_to_clean(network(v), network(x).detach()), x_adv)
+        x_adv = ball.project(x_adv + 0.007 * gradient.sign(), x)
+    assert torch.equal(ours, x_adv)
+
+
+# ---- APGD and Square, step by step
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(100, [22, 41, 57, 70, 80, 87, 93, 99]), (10, [2, 3, 4, 5, 6, 7, 8, 9, 10]), (1, [1])],
+)
+def test_check_points(steps, expected):
+    assert check_points(steps) == expected
+
+
+def test_step_size_is_halved_when_the_loss_rises_too_rarely_or_the_best_stands_still():
+    search = StepSize(torch.zeros(3))
+    for value in ([1.0, 1.0, 1.0], [2.0, 0.0, 2.0], [3.0, 1.0, 3.0], [4.0, 0.0, 4.0]):
+        search.saw(torch.tensor(value))
+    # the first and third rose in 4 of 4 steps, the second in 2 of 4
+    assert search.check(torch.tensor([4.0, 1.0, 4.0])).tolist() == [False, True, False]
+    for value in ([5.0, 2.0, 1.0], [6.0, 3.0, 2.0], [7.0, 4.0, 3.0], [8.0, 5.0, 3.5]):
+        search.saw(torch.tensor(value))
+    # the third: 3 rises of 4 are not more than 75 %; and its best stands still besides
+    assert search.check(torch.tensor([8.0, 1.0, 4.0])).tolist() == [False, False, True]
+    for value in ([9.0, 6.0, 4.0], [10.0, 7.0, 5.0]):
+        search.saw(torch.tensor(value))
+    # the first rises, but its best is said to stand still; the third was halved last time
+    assert search.check(torch.tensor([8.0, 7.0, 4.0])).tolist() == [True, False, False]
+
+
+def test_squares_shrink_as_published():
+    square = Square(0.1, queries=5000)
+    sides = {query: square.side(query, 32, 32) for query in (1, 6, 26, 101, 251, 501, 1001, 2001, 3001, 4001)}
+    pixels = 0.8 * 32 * 32
+    assert list(sides.values()) == [round((pixels / 2**i) ** 0.5) for i in range(10)]
+    assert Square(0.1, 5000).side(4999, 8, 8) == 1
+
+
+def test_apgd_is_at_least_as_strong_as_pgd_100_on_a_trained_network(trained):
+    network, x, y = trained
+    pgd = network(PGD(0.02, steps=100, step_size=0.002)(network, x, y)).argmax(1) == y
+    apgd = network(APGD(0.02)(network, x, y)).argmax(1) == y
+    clean = network(x).argmax(1) == y
+    assert clean.float().mean() > 0.8
+    assert 0.02 < pgd.float().mean() < clean.float().mean() - 0.2  # neither hopeless nor invincible
+    assert apgd.sum() <= pgd.sum()
+
+
+def test_more_steps_and_restarts_help_the_attacker(trained):
+    network, x, y = trained
+    right = {}
+    for name, attack in {
+        "fgsm": fgsm(0.02),
+        "5 steps": PGD(0.02, steps=5, step_size=0.01),
+        "20 steps": PGD(0.02, steps=20, step_size=0.002),
+        "3 restarts": PGD(0.02, steps=20, step_size=0.002, restarts=3),
+    }.items():
+        torch.manual_seed(0)
+        right[name] = int((network(attack(network, x, y)).argmax(1) == y).sum())
+    assert right["3 restarts"] <= right["20 steps"] <= right["5 steps"] < right["fgsm"]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small network that tells letters apart, its test images and labels."""
+    from ltlib.data.datasets import load
+
+    data = load("glyphs", num_classes=4, n_max=150, test_per_class=25, image_size=16)
+    torch.manual_seed(0)
+    network = models.make("resnet8", 4, (0.5,) * 3, (0.25,) * 3)
+    x, y = torch.from_numpy(data.train.pixels) / 255, torch.from_numpy(data.train.labels)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(15):
+        for index in torch.randperm(len(x)).split(50):
+            # some noise on the images, so that small changes do not fool it at once
+            noisy = (x[index] + 0.1 * torch.randn_like(x[index])).clamp(0, 1)
+            optimizer.zero_grad()
+            F.cross_entropy(network(noisy), y[index]).backward()
+            optimizer.step()
+    network.eval().requires_grad_(False)
+    return network, torch.from_numpy(data.test.pixels) / 255, torch.from_numpy(data.test.labels)
+
+
+# ---- several in turn
+
+
+def test_attacks_in_turn_leave_what_withstands_all_and_never_touch_the_fooled(trained):
+    network, x, y = trained
+    seen = {}
+
+    def counting(name, attack):
+        def run(logits, images, labels):
+            seen[name] = len(images)
+            return attack(logits, images, labels)
+
+        return run
+
+    attacks = {name: counting(name, a) for name, a in ensemble(0.02, steps=20, queries=50).items()}
+    torch.manual_seed(0)
+    x_adv, withstood = in_turn(attacks, network, x, y)
+    clean = network(x).argmax(1) == y
+    assert list(withstood) == ["APGD-CE", "APGD-T", "Square"]
+    assert seen["APGD-CE"] == clean.sum()
+    assert seen["APGD-T"] == withstood["APGD-CE"].sum()
+    assert seen["Square"] == withstood["APGD-T"].sum()
+    assert torch.equal(network(x_adv).argmax(1) == y, withstood["Square"])
+    assert torch.equal(x_adv[withstood["Square"]], x[withstood["Square"]])
+    assert withstood["APGD-CE"].sum() < clean.sum()
+
+
+def test_official_package_is_called_as_published_or_named_with_its_address(monkeypatch):
+    x, y = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.tensor([0, 1])
+    monkeypatch.setitem(sys.modules, "autoattack", None)
+    with pytest.raises(InputError, match="pip install git"):
+        official(Planted(), x, y)
+    calls = {}
+
+    class AutoAttack:
+        def __init__(self, model, **options):
+            calls.update(options)
+
+        def run_standard_evaluation(self, images, labels, bs):
+            calls.update(contiguous=images.is_contiguous(), bs=bs)
+            return images
+
+    monkeypatch.setitem(sys.modules, "autoattack", types.SimpleNamespace(AutoAttack=AutoAttack))
+    assert torch.equal(official(Planted(), x, y, 0.031), x)
+    assert (calls["norm"], calls["eps"], calls["seed"], calls["contiguous"]) == ("Linf", 0.031, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PGD(-0.1), "epsilon must be at least 0; got -0.1"),
+        (lambda: PGD(norm="l1"), "norm 'l1' is not known"),
+        (lambda: PGD(loss="ce"), "loss 'ce' is not known"),
+        (lambda: PGD(loss="kl", start="clean"), "no gradient at the clean image"),
+        (lambda: PGD(steps=0), "steps and restarts must be at least 1; got 0 and 1"),
+        (lambda: PGD(step_size=0), "step_size must be above 0"),
+        (lambda: APGD(targets=-1), "targets at least 0"),
+        (lambda: Square(p_init=0), r"p_init in \(0, 1\]"),
+        (lambda: APGD(loss="dlr")(Planted(), GREY, torch.tensor([0])), "at least 3 classes"),
+        (lambda: APGD(targets=1)(Planted(), GREY, torch.tensor([0])), "at least 4 classes"),
+    ],
+)
+def test_settings_are_checked(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
