@@ -13,8 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
 import ltlib
@@ -22,12 +20,13 @@ from ltlib import methods, models, paths
 from ltlib.data.images import Images
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import predict, report_card
-from ltlib.experiments import reuse
+from ltlib.experiments import reuse, runs
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared, prepare
 from ltlib.experiments.profiles import Recipe, resolve
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
+from ltlib.models import Network
 from ltlib.training.checkpoint import write_atomic
 from ltlib.training.device import choose_device, hardware, reproducible
 from ltlib.training.engine import Engine, Split
@@ -51,6 +50,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     device = choose_device()
     data = prepare(experiment, recipe)
     first = reuse.stage1_run(experiment, recipe, own, data, runs_dir)
+    natural = reuse.natural_run(own, data, runs_dir)
     identity = describe(experiment, recipe, own, data)
     run = Run((runs_dir or paths.runs_root()) / run_id(experiment, identity))
     if run.state == "finished":
@@ -61,6 +61,8 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
         method = build(experiment.method, own, recipe, data).to(device, memory_format=torch.channels_last)
         if first:
             reuse.take_over(first, method, device)
+        if natural:
+            reuse.guide(natural, method)
         with run.locked():
             run.update(**about(run, experiment, recipe, own, data, device))
             try:
@@ -108,7 +110,7 @@ def build(name: str, own: dict[str, object], recipe: Recipe, data: Prepared) -> 
     Raises:
         InputError: a hyper-parameter is out of range.
     """
-    network = models.make(recipe.backbone, data.num_classes, data.mean, data.std)
+    network = _network(asdict(recipe), data.description())
     return methods.make(name, network, torch.from_numpy(data.counts), **own)
 
 
@@ -121,17 +123,16 @@ def load(run: Run) -> Method:
     info = run.info
     if run.state != "finished":
         raise InputError(f"Run {run.id} is {run.state}: finish it before its weights can be loaded.")
-    data, recipe = info["data"], info["recipe"]
-    network = models.make(recipe["backbone"], len(data["class_names"]), tuple(data["mean"]), tuple(data["std"]))
-    method = methods.make(
-        info["experiment"]["method"], network, torch.tensor(data["counts"]), **info["hyperparameters"]
-    )
-    file = run.folder / "weights.safetensors"
-    try:
-        method.load_state_dict(from_safetensors(file.read_bytes()))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"The weights in {file} are missing or damaged: delete the run, train it again.") from error
+    network, counts = _network(info["recipe"], info["data"]), torch.tensor(info["data"]["counts"])
+    method = methods.make(info["experiment"]["method"], network, counts, **info["hyperparameters"])
+    method.load_state_dict(runs.read_weights(run))
     return method.eval()
+
+
+def _network(recipe: dict, data: dict) -> Network:
+    """The untrained network of a recipe for these data."""
+    mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
+    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std))
 
 
 def on_device(images: Images, device: torch.device) -> Split:

@@ -31,6 +31,7 @@ class Recipe(Options):
         n_max: images of the largest class; 0 takes as many as the data allow.
         test_per_class: test images of each class; 0 takes all (``glyphs`` draws 100).
         validation: share of the training images held out to choose on; 0 holds out none.
+        normalize: let the network subtract the mean and divide by the deviation; the adversarial papers do not.
     """
 
     backbone: str = "resnet32"
@@ -39,6 +40,7 @@ class Recipe(Options):
     n_max: int = 0
     test_per_class: int = 0
     validation: float = 0.0
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         check_choice("backbone", self.backbone, BACKBONES)

@@ -1,7 +1,7 @@
-"""Train a representation once, compare classifiers on it: stage 2 of a two-stage method over a finished stage 1.
+"""What a run takes from a finished one: the representation for a second stage, or the network that guides it.
 
-Because the generators go on from where stage 1 left them, the result is bit for bit that of training both stages
-in one run (on the same machine, with the same seed).
+Train a representation once, compare classifiers on it: because the generators go on from where stage 1 left them,
+the result is bit for bit that of training both stages in one run (on the same machine, with the same seed).
 """
 
 from __future__ import annotations
@@ -35,15 +35,9 @@ def stage1_run(
         return None
     run = runs.find(str(own["stage1"]), runs_dir)
     info, name = run.info, f"stage1={run.id}"
-    if run.state != "finished":
-        raise InputError(f"{name} is {run.state}: finish it first with '{info['command']}'.")
+    _check_usable(run, name, data)
     if "stage1" in info["hyperparameters"]:
         raise InputError(f"{name} has two stages itself: name a run of one stage, such as mixup or cross_entropy.")
-    if info["data"]["fingerprint"] != data.fingerprint:
-        raise InputError(
-            f"{name} was trained on other images ({_about(info['data'])}) than this experiment asks for "
-            f"({_about(data.description())}): give both the same dataset, imbalance and sizes."
-        )
     if info["recipe"]["backbone"] != recipe.backbone:
         raise InputError(
             f"{name} has the backbone {info['recipe']['backbone']}, not {recipe.backbone}: give both the same."
@@ -67,6 +61,43 @@ def take_over(run: Run, method: Method, device: torch.device) -> None:
     source = METHODS[run.info["experiment"]["method"]]
     method.network.load_state_dict(source.plain_weights(state["method"]))
     set_generator_states(state["generators"], device)
+
+
+def natural_run(own: dict[str, object], data: Prepared, runs_dir: Path | None = None) -> Run | None:
+    """The run that the hyper-parameter ``natural_run`` names; None if it names none.
+
+    Puts its whole id and its backbone into ``own``.
+
+    Raises:
+        InputError: there is no such run, it is not finished, or it has other data.
+    """
+    if not own.get("natural_run"):
+        return None
+    run = runs.find(str(own["natural_run"]), runs_dir)
+    _check_usable(run, f"natural_run={run.id}", data)
+    own["natural_run"], own["natural"] = run.id, run.info["recipe"]["backbone"]
+    return run
+
+
+def guide(run: Run, method: Method) -> None:
+    """Give ``method.natural`` the weights of ``run``.
+
+    Raises:
+        InputError: they are missing or damaged, or no plain network's.
+    """
+    source = METHODS[run.info["experiment"]["method"]]
+    method.natural.load_state_dict(source.plain_weights(runs.read_weights(run)))
+
+
+def _check_usable(run: Run, name: str, data: Prepared) -> None:
+    info = run.info
+    if run.state != "finished":
+        raise InputError(f"{name} is {run.state}: finish it first with '{info['command']}'.")
+    if info["data"]["fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"{name} was trained on other images ({_about(info['data'])}) than this experiment asks for "
+            f"({_about(data.description())}): give both the same dataset, imbalance and sizes."
+        )
 
 
 def _about(data: dict) -> str:

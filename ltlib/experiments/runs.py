@@ -22,6 +22,9 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
+from torch import Tensor
 
 from ltlib import paths
 from ltlib.errors import InputError, nearest
@@ -176,6 +179,19 @@ def table(runs: list[Run], rule: str = "threshold") -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def read_weights(run: Run) -> dict[str, Tensor]:
+    """The final weights of a run, by name.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    file = run.folder / "weights.safetensors"
+    try:
+        return from_safetensors(file.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights in {file} are missing or damaged: delete the run, train it again.") from error
 
 
 def as_text(rows: list[dict[str, object]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ltlib.methods.adversarial import ALP, TRADES, AdversarialTraining
 from ltlib.methods.baselines import (
     BalancedSoftmax,
     CrossEntropy,
@@ -13,6 +14,7 @@ from ltlib.methods.baselines import (
     Reweighting,
     TauNormalization,
 )
+from ltlib.methods.lbgat import BGAT, LBGAT
 from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.methods.reslt import ResLT
@@ -30,6 +32,11 @@ METHODS: dict[str, type[Method]] = {
     "lws": LWS,
     "mislas": MiSLAS,
     "reslt": ResLT,
+    "at": AdversarialTraining,
+    "alp": ALP,
+    "trades": TRADES,
+    "bgat": BGAT,
+    "lbgat": LBGAT,
 }
 
 

@@ -40,7 +40,8 @@ class Method(nn.Module):
     """Base class, and by itself plain cross-entropy training.
 
     A subclass overrides what its paper changes. Its hyper-parameters are the keyword-only arguments of its
-    ``__init__``, with the published values as defaults: they are what overrides of an experiment may name.
+    ``__init__``, with the published values as defaults: they are what overrides of an experiment may name. With
+    ``**settings`` a subclass hands those of its base on.
 
     Args:
         network: normalisation, backbone, classifier.
@@ -85,9 +86,16 @@ class Method(nn.Module):
 
 
 def hyperparameters(method: type[Method]) -> dict[str, object]:
-    """Names and published values of a method's own hyper-parameters."""
-    parameters = inspect.signature(method.__init__).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    """Names and published values of a method's own hyper-parameters, its bases' too if it hands them on (``**``)."""
+    found: dict[str, object] = {}
+    for base in method.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        found = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def check_positive(name: str, value: float) -> None:

@@ -215,6 +215,7 @@ class MiSLAS(TwoStage):
 
     Args:
         lr_factor: the classifier's learning rate over the scale's; above 0.
+        mixup_alpha, shift_bn, smooth_head, smooth_tail, settings: see :class:`TwoStage`.
 
     Raises:
         InputError: a value is out of its range.
@@ -230,28 +231,13 @@ class MiSLAS(TwoStage):
         *,
         lr_factor: float = 0.2,
         mixup_alpha: float = 1.0,
-        stage2_epochs: int = 10,
         shift_bn: bool = True,
         smooth_head: float = 0.4,
         smooth_tail: float = 0.1,
-        smooth_shape: str = "concave",
-        smooth_power: float = 2.0,
-        smooth_form: str = "code",
-        stage1: str = "",
+        **settings: object,
     ):
-        super().__init__(
-            network,
-            counts,
-            mixup_alpha=mixup_alpha,
-            stage2_epochs=stage2_epochs,
-            shift_bn=shift_bn,
-            smooth_head=smooth_head,
-            smooth_tail=smooth_tail,
-            smooth_shape=smooth_shape,
-            smooth_power=smooth_power,
-            smooth_form=smooth_form,
-            stage1=stage1,
-        )
+        stronger = {"shift_bn": shift_bn, "smooth_head": smooth_head, "smooth_tail": smooth_tail}
+        super().__init__(network, counts, mixup_alpha=mixup_alpha, **stronger, **settings)
         check_positive("lr_factor", lr_factor)
         self.lr_factor = lr_factor
 

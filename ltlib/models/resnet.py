@@ -81,7 +81,7 @@ class Network(nn.Module):
         self.classifier = classifier
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
+                nn.init.kaiming_normal_(module.weight, mode=getattr(backbone, "init_mode", "fan_in"))
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps before pooling, (B, D, h, w)."""

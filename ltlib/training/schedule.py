@@ -31,6 +31,11 @@ def step_lbgat(epoch: int, epochs: int) -> float:
     return 0.2 if epoch == 0 else _decay(epoch, epochs, 0.75, 0.9)
 
 
+def step_trades(epoch: int, epochs: int) -> float:
+    """TRADES, and with it AT and ALP: as `step_lbgat`, but without the slow first epoch."""
+    return _decay(epoch, epochs, 0.75, 0.9)
+
+
 def cosine(epoch: int, epochs: int) -> float:
     """MiSLAS on the large sets and in every stage 2: (1 + cos(pi e / E)) / 2, no warm-up."""
     return (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -60,6 +65,7 @@ SCHEDULES = {
     "step": step,
     "step_reslt": step_reslt,
     "step_lbgat": step_lbgat,
+    "step_trades": step_trades,
     "cosine": cosine,
     "cosine_warmup": cosine_warmup,
     "constant": constant,

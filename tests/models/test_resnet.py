@@ -56,3 +56,32 @@ def test_weights_are_kaiming_normal():
 def test_unknown_backbone_is_refused():
     with pytest.raises(InputError, match="Did you mean 'resnet32'"):
         models.make("resnet-32", 10, MEAN, STD)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("wrn34_10", 46_160_474), ("resnet18", 11_173_962), ("resnet18_lbgat", 11_173_962)],
+)
+def test_networks_of_the_adversarial_papers_have_their_parameters(name, parameters):
+    with torch.device("meta"):
+        backbone = models.BACKBONES[name]()
+        network = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.features, 10))
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "features"),
+    [("wrn10_2", 8, 128), ("resnet18", 4, 512), ("resnet18_lbgat", 8, 512), ("resnet8", 8, 64)],
+)
+def test_maps_are_pooled_into_features(name, side, features):
+    network = models.make(name, 7, MEAN, STD).eval()
+    x = torch.rand(2, 3, 32, 32)
+    maps = network.maps(x)
+    assert maps.shape == (2, features, side, side)
+    torch.testing.assert_close(maps.mean((2, 3)), network.features(x))
+
+
+def test_wide_networks_start_with_the_variance_of_the_trades_code():
+    torch.manual_seed(0)
+    stem = models.make("wrn10_2", 10, MEAN, STD).backbone.stages[1].conv1  # 32 -> 64 channels, 3x3
+    assert stem.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.03)

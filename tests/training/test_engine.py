@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from ltlib import methods, models
 from ltlib.data.datasets import load
 from ltlib.errors import TrainingStopped
 from ltlib.methods.baselines import CrossEntropy
-from ltlib.methods.method import Stage
+from ltlib.methods.method import Stage, hyperparameters
 from ltlib.training.device import reproducible
 from ltlib.training.engine import Engine, Options
 
@@ -211,14 +212,21 @@ def test_users_random_state_and_flags_are_given_back(tmp_path):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "bgat"])  # its guide must be trained
 def test_every_method_learns(tmp_path, name):
     """Three letters, 200 images each: well above chance (1/3) on 300 images it was not trained on.
 
     The standard error of the accuracy is below 3 points, so 60 % is nine of them above chance.
     """
-    options = Options(epochs=10, batch_size=32, augmentation="none", schedule="cosine", precision="float32")
-    e = fit(engine(methods.METHODS[name], options, n_max=200, test_per_class=100, image_size=16), tmp_path / "c.pt")
+    # LBGAT learns from another network that learns itself: at the usual rate it collapses, and it takes longer.
+    lr, epochs = (0.05, 20) if name == "lbgat" else (0.1, 10)
+    options = Options(epochs, batch_size=32, lr=lr, augmentation="none", schedule="cosine", precision="float32")
+    # A weak attack, because ten short epochs are too few for a robust network; and a small natural network.
+    weak = {"epsilon": 0.004, "step_size": 0.002, "attack_steps": 2, "natural": "resnet8"}
+    weak |= {"alpha": 1.0} if name == "lbgat" else {}
+    known = hyperparameters(methods.METHODS[name])
+    kind = partial(methods.METHODS[name], **{n: v for n, v in weak.items() if n in known})
+    e = fit(engine(kind, options, n_max=200, test_per_class=100, image_size=16), tmp_path / "c.pt")
     assert e.history[-1]["loss"] < e.history[0]["loss"]
     assert e.history[-1]["test_accuracy"] > 0.6
 

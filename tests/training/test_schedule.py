@@ -50,3 +50,8 @@ def test_lbgat_step():
 @pytest.mark.parametrize("epochs", [1, 2, 7, 40])
 def test_short_runs_have_positive_rates_up_to_the_base(name, epochs):
     assert all(0 < factor <= 1 for factor in rates(name, epochs, base=1))
+
+
+def test_trades_decays_like_lbgat_without_its_slow_first_epoch():
+    assert rates("step_trades", 100)[1:] == rates("step_lbgat", 100)[1:]
+    assert rates("step_trades", 100)[0] == pytest.approx(0.1)

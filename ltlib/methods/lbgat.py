@@ -1,0 +1,123 @@
+"""BGAT and LBGAT: (learnable) boundary guided adversarial training (Cui et al., ICCV 2021, arXiv 2011.11164).
+
+R is the robust network and T a natural one. R must give on the adversarial image the logits that T gives on the clean
+one, and so inherits T's decision boundary, which no attack has moved. In BGAT T is trained and frozen; in LBGAT both
+learn together, so that T's boundary becomes one that R can follow. Only R is used in the end.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ltlib import models
+from ltlib.attacks.losses import kl_to_clean
+from ltlib.data.loader import Batch
+from ltlib.errors import InputError, check_choice
+from ltlib.methods.adversarial import RECIPE, AdversarialTraining, check_weight
+from ltlib.models import Network
+
+GUIDANCE = ("mse", "kl")
+COMPANIONS = ("trades", "alp")
+
+
+class LBGAT(AdversarialTraining):
+    """Both networks learn together: MSE(R(x_adv), T(x)) + CE(T(x), y) + alpha * companion.
+
+    The released code is ``attack="kl"``, ``companion="trades"``; LBGAT0 and LBGAT6 of the paper are alpha 0 and 6.
+
+    Args:
+        natural: T, a key of ``ltlib.models.BACKBONES``.
+        alpha: weight of the companion, at least 0.
+        companion: ``trades``, KL(p_clean || p_adv) of R; or ``alp``, MSE(R(x_adv), R(x)).
+        guidance: ``mse`` between the logits, averaged over the batch *and* the classes; or ``kl``, from T's
+            prediction to R's, which the paper found worse.
+        label_weight: of CE(R(x_adv), y), which the paper leaves out.
+        settings: see :class:`~ltlib.methods.adversarial.AdversarialTraining`. ``attack="cross_entropy"`` is ordinary
+            PGD to the label; the released code attacks the KL even for alpha 0.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        counts: Tensor,
+        *,
+        natural: str = "resnet18_lbgat",
+        alpha: float = 0.0,
+        companion: str = "trades",
+        guidance: str = "mse",
+        label_weight: float = 0.0,
+        attack: str = "kl",
+        **settings: object,
+    ):
+        super().__init__(network, counts, attack=attack, **settings)
+        check_choice("companion", companion, COMPANIONS)
+        check_choice("guidance", guidance, GUIDANCE)
+        self.alpha, self.label_weight = check_weight("alpha", alpha), check_weight("label_weight", label_weight)
+        self.companion, self.guidance = companion, guidance
+        mean, std = (tuple(values.flatten().tolist()) for values in (network.normalize.mean, network.normalize.std))
+        self.natural = models.make(natural, network.classifier.out_features, mean, std)
+
+    @classmethod
+    def published(cls, dataset: str, imbalance_factor: float) -> dict[str, object]:
+        """As the other adversarial methods, but with a first epoch at a fifth of the rate: without it CIFAR-10
+        collapses to chance."""
+        return RECIPE | {"schedule": "step_lbgat"}
+
+    def loss(self, batch: Batch) -> Tensor:
+        x_adv = self.adversarial(batch)
+        z_adv = self.network(x_adv).float()
+        # also where alpha is 0: R's BatchNorm sees adversarial and clean batches in turn
+        z = self.network(batch.x).float()
+        t = self.natural(batch.x).float()
+        total = self.guide(z_adv, t) + self.natural_loss(t, batch.y)
+        if self.alpha:
+            total = total + self.alpha * self.accompany(z_adv, z)
+        if self.label_weight:
+            total = total + self.label_weight * F.cross_entropy(z_adv, batch.y)
+        return total
+
+    def guide(self, z_adv: Tensor, t: Tensor) -> Tensor:
+        """MSE(R(x_adv), T(x)), without a stop-gradient: it pulls T as well."""
+        return F.mse_loss(z_adv, t) if self.guidance == "mse" else kl_to_clean(z_adv, t).mean()
+
+    def natural_loss(self, t: Tensor, y: Tensor) -> Tensor:
+        """CE(T(x), y)."""
+        return F.cross_entropy(t, y)
+
+    def accompany(self, z_adv: Tensor, z: Tensor) -> Tensor:
+        """What alpha weighs."""
+        return kl_to_clean(z_adv, z).mean() if self.companion == "trades" else F.mse_loss(z_adv, z)
+
+
+class BGAT(LBGAT):
+    """T is trained already and frozen: MSE(R(x_adv), T(x)) + alpha * companion.
+
+    Args:
+        natural_run: id of a finished run on the same data, or its beginning: its network is T.
+        settings: see :class:`LBGAT`; ``natural`` is the backbone of that run.
+
+    Raises:
+        InputError: a value is not allowed, or no run is named.
+    """
+
+    def __init__(self, network: Network, counts: Tensor, *, natural_run: str = "", **settings: object):
+        super().__init__(network, counts, **settings)
+        if not natural_run:
+            raise InputError("bgat is guided by a trained network: name its run with overrides natural_run=ID.")
+        self.natural_run = natural_run
+        self.natural.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> BGAT:
+        """As ``nn.Module.train``, but T stays in evaluation mode."""
+        super().train(mode)
+        self.natural.eval()
+        return self
+
+    def natural_loss(self, t: Tensor, y: Tensor) -> Tensor:
+        """T does not learn."""
+        return torch.zeros((), device=t.device)

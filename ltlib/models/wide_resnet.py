@@ -1,0 +1,104 @@
+"""The networks of the adversarial papers on 32x32 images: ResNet-18 and Wide ResNet (WRN-34-10)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _conv(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class PreActivation(nn.Module):
+    """BatchNorm and ReLU before each of two convolutions (He et al. 2016b, arXiv 1603.05027)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(channels_in), _conv(channels_in, channels, 3, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(channels), _conv(channels, channels, 3)
+        self.shortcut = _conv(channels_in, channels, 1, stride) if channels_in != channels else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.relu(self.bn1(x))
+        past = self.shortcut(z) if self.shortcut else x
+        z = self.conv1(z)
+        return self.conv2(F.relu(self.bn2(z))) + past
+
+
+class WideResNet(nn.Module):
+    """WRN-depth-width (Zagoruyko and Komodakis 2016, arXiv 1605.07146), as in the code of TRADES.
+
+    Args:
+        blocks: of each of the three stages; depth = 6 * blocks + 4.
+        width: factor of the channels 16, 32, 64.
+    """
+
+    init_mode = "fan_out"
+
+    def __init__(self, blocks: int, width: int):
+        super().__init__()
+        channels = [16, 16 * width, 32 * width, 64 * width]
+        self.features = channels[-1]
+        self.stem = _conv(3, 16, 3)
+        self.stages = nn.Sequential(
+            *(
+                PreActivation(channels[s] if b == 0 else channels[s + 1], channels[s + 1], 2 if s and b == 0 else 1)
+                for s in range(3)
+                for b in range(blocks)
+            )
+        )
+        self.norm = nn.BatchNorm2d(self.features)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Feature maps before pooling, (B, 64 width, H/4, W/4)."""
+        return F.relu(self.norm(self.stages(self.stem(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maps(x).mean((2, 3))
+
+
+class Basic(nn.Module):
+    """Two 3x3 convolutions and a shortcut, a 1x1 convolution where the shape changes."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = _conv(channels_in, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = _conv(channels, channels, 3), nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(_conv(channels_in, channels, 1, stride), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(z)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 with a 3x3 stem, for 32x32 images.
+
+    Args:
+        strides: of the four stages. (1, 2, 2, 2) is usual. LBGAT's natural network has (1, 1, 2, 2): as many
+            parameters, about three times the work.
+    """
+
+    features = 512
+
+    def __init__(self, strides: tuple[int, int, int, int]):
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
+        channels = (64, 64, 128, 256, 512)
+        self.stages = nn.Sequential(
+            *(
+                Basic(channels[s] if b == 0 else channels[s + 1], channels[s + 1], strides[s] if b == 0 else 1)
+                for s in range(4)
+                for b in range(2)
+            )
+        )
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Feature maps before pooling, (B, 512, h, w)."""
+        return self.stages(self.stem(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maps(x).mean((2, 3))
