@@ -8,7 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
+
+from ltlib import models
+from ltlib.data.datasets import load
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +66,22 @@ def small_disk(tmp_path):
 
     yield mount
     subprocess.run(["umount", str(disk)], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A small network that tells four letters apart, its float test images and their labels."""
+    data = load("glyphs", num_classes=4, n_max=150, test_per_class=25, image_size=16)
+    torch.manual_seed(0)
+    network = models.make("resnet8", 4, (0.5,) * 3, (0.25,) * 3)
+    x, y = torch.from_numpy(data.train.pixels) / 255, torch.from_numpy(data.train.labels)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(15):
+        for index in torch.randperm(len(x)).split(50):
+            # some noise on the images, so that the smallest change does not fool it already
+            noisy = (x[index] + 0.1 * torch.randn_like(x[index])).clamp(0, 1)
+            optimizer.zero_grad()
+            F.cross_entropy(network(noisy), y[index]).backward()
+            optimizer.step()
+    network.eval().requires_grad_(False)
+    return network, torch.from_numpy(data.test.pixels) / 255, torch.from_numpy(data.test.labels)

@@ -301,27 +301,6 @@ def test_more_steps_and_restarts_help_the_attacker(trained):
     assert right["3 restarts"] <= right["20 steps"] <= right["5 steps"] < right["fgsm"]
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """A small network that tells letters apart, its test images and labels."""
-    from ltlib.data.datasets import load
-
-    data = load("glyphs", num_classes=4, n_max=150, test_per_class=25, image_size=16)
-    torch.manual_seed(0)
-    network = models.make("resnet8", 4, (0.5,) * 3, (0.25,) * 3)
-    x, y = torch.from_numpy(data.train.pixels) / 255, torch.from_numpy(data.train.labels)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    for _ in range(15):
-        for index in torch.randperm(len(x)).split(50):
-            # some noise on the images, so that small changes do not fool it at once
-            noisy = (x[index] + 0.1 * torch.randn_like(x[index])).clamp(0, 1)
-            optimizer.zero_grad()
-            F.cross_entropy(network(noisy), y[index]).backward()
-            optimizer.step()
-    network.eval().requires_grad_(False)
-    return network, torch.from_numpy(data.test.pixels) / 255, torch.from_numpy(data.test.labels)
-
-
 # ---- several in turn
 
 

@@ -1,0 +1,200 @@
+"""Robust accuracy, and the report that tells whether to believe it.
+
+A robust number is an upper bound: it says what one attack could not do. It is easily too high by accident, because
+the attack failed and not because the network withstood. So every number comes with its attack and with a list of
+checks that a failing attack does not pass: see ``sanity.py``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltlib.attacks import Ball, attacked
+from ltlib.attacks.autoattack import Attack, in_turn
+from ltlib.data.augment import to_float
+from ltlib.errors import InputError
+from ltlib.evaluation.sanity import Check, sanity
+from ltlib.methods.method import Method
+from ltlib.training.checkpoint import write_atomic
+
+
+def withstood(
+    method: Method,
+    images: Tensor,
+    labels: Tensor,
+    attacks: dict[str, Attack],
+    *,
+    chunk: int = 250,
+    seed: int = 0,
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, np.ndarray]:
+    """Which images are classified right, clean and after each attack and all before it.
+
+    Args:
+        method: on the device of the images.
+        images: uint8 (N, C, H, W).
+        labels: (N,).
+        attacks: name -> attack, run in turn on what is still right.
+        chunk: images at once; halved as often as memory runs out.
+        seed: of the attacks' random numbers; every chunk starts from ``seed`` plus its first image.
+        folder: finished chunks are kept here, and a second call goes on after them.
+        say: receives one line a chunk.
+
+    Returns:
+        "clean" and the names of the attacks -> (N,) bool; "size" -> (N,) norm of the change that was found.
+
+    Raises:
+        InputError: the folder holds the chunks of another evaluation.
+    """
+    if folder:
+        _claim(folder, {"attacks": describe(attacks), "seed": seed, "images": len(images)})
+    parts, start = [], 0
+    while start < len(images):
+        kept = next(iter(sorted(folder.glob(f"{start:07d}-*.npz"))), None) if folder else None
+        if kept:
+            with np.load(kept) as stored:
+                parts.append(dict(stored))
+        else:
+            try:
+                part = _attack_chunk(
+                    method, images[start : start + chunk], labels[start : start + chunk], attacks, seed + start
+                )
+            except torch.OutOfMemoryError:
+                if chunk == 1:
+                    raise
+                chunk = chunk // 2
+                torch.cuda.empty_cache()
+                say(f"out of memory: going on with {chunk} images at once")
+                continue
+            if folder:
+                _store(folder / f"{start:07d}-{len(part['clean'])}.npz", part)
+            parts.append(part)
+        start += len(parts[-1]["clean"])
+        last = list(attacks)[-1]
+        right = np.concatenate([part[last] for part in parts])
+        say(f"{start} of {len(images)} images, {right.mean():.1%} withstood")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _attack_chunk(method: Method, images: Tensor, labels: Tensor, attacks: dict[str, Attack], seed: int) -> dict:
+    devices = [images.device] if images.is_cuda else []
+    with torch.random.fork_rng(devices), attacked(method):
+        torch.manual_seed(seed)
+        x = to_float(images).contiguous()
+        with torch.no_grad():
+            clean = method.logits(x).argmax(1) == labels
+        x_adv, right = in_turn(attacks, method.logits, x, labels)
+    first = next(iter(attacks.values()))
+    size = Ball(first.epsilon, getattr(first, "norm", "linf")).size(x_adv - x)
+    inside = (x_adv.amin((1, 2, 3)) >= 0) & (x_adv.amax((1, 2, 3)) <= 1)
+    size = torch.where(inside, size, torch.inf)
+    return {name: t.cpu().numpy() for name, t in ({"clean": clean} | right | {"size": size}).items()}
+
+
+def describe(attacks: dict[str, Attack]) -> dict[str, dict]:
+    """Name -> kind and settings of each attack, ready for JSON."""
+    return {name: {"kind": type(attack).__name__} | asdict(attack) for name, attack in attacks.items()}
+
+
+def _claim(folder: Path, identity: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "evaluation.json"
+    text = json.dumps(identity, indent=1)
+    if file.exists() and file.read_text() != text:
+        raise InputError(f"{folder} holds another robust evaluation: name another folder, or delete it.")
+    write_atomic(file, text.encode())
+
+
+def _store(file: Path, part: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **part)
+    write_atomic(file, buffer.getvalue())
+
+
+def robust_report(
+    method: Method,
+    images: Tensor,
+    labels: Tensor,
+    attacks: dict[str, Attack],
+    *,
+    probe_images: int = 100,
+    surrogate: Method | None = None,
+    chunk: int = 250,
+    seed: int = 0,
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Robust accuracy under attacks in turn, with all that makes it believable.
+
+    Args:
+        method, images, labels, attacks, chunk, seed, folder, say: see :func:`withstood`.
+        probe_images: for the checks, spread over the test set.
+        surrogate: see :func:`sanity`.
+
+    Returns:
+        JSON-ready: ``epsilon``, ``norm``, ``attacks`` with all settings, ``images``, ``clean_accuracy``,
+        ``robust_accuracy`` (after all attacks), ``after`` (name -> accuracy after it), ``by_class`` (robust accuracy
+        of each class), ``checks`` and ``reliable``: whether all of them passed.
+
+    Raises:
+        InputError: the attacks differ in epsilon or norm, or the folder holds another evaluation.
+    """
+    balls = {(attack.epsilon, getattr(attack, "norm", "linf")) for attack in attacks.values()}
+    if len(balls) != 1:
+        raise InputError(f"The attacks of one report need one epsilon and norm; got {sorted(balls)}.")
+    ((epsilon, norm),) = balls
+    right = withstood(method, images, labels, attacks, chunk=chunk, seed=seed, folder=folder, say=say)
+    chosen = torch.linspace(0, len(images) - 1, min(probe_images, len(images)), device=images.device).long()
+    devices = [images.device] if images.is_cuda else []
+    with torch.random.fork_rng(devices), attacked(method):
+        torch.manual_seed(seed)
+        other = surrogate.eval().logits if surrogate else None
+        checks = sanity(method.logits, to_float(images[chosen]), labels[chosen], epsilon, norm, other)
+    largest = float(right["size"].max())
+    checks.append(
+        Check(
+            "every adversarial image lies in the ball and in [0, 1]",
+            largest <= epsilon + 1e-6,
+            f"largest change {largest:.6f}" if math.isfinite(largest) else "outside [0, 1]",
+            f"at most {epsilon:.6f}",
+        )
+    )
+    y, final = labels.cpu().numpy(), right[list(attacks)[-1]]
+    return {
+        "epsilon": epsilon,
+        "norm": norm,
+        "attacks": describe(attacks),
+        "seed": seed,
+        "images": len(images),
+        "probe_images": len(chosen),
+        "clean_accuracy": float(right["clean"].mean()),
+        "robust_accuracy": float(final.mean()),
+        "after": {name: float(right[name].mean()) for name in attacks},
+        "by_class": [float(final[y == c].mean()) for c in range(int(y.max()) + 1) if (y == c).any()],
+        "checks": [asdict(check) for check in checks],
+        "reliable": all(check.passed for check in checks),
+    }
+
+
+def as_lines(report: dict) -> list[str]:
+    """The report for the terminal and for notebooks."""
+    names = " + ".join(report["attacks"])
+    verdict = "reliable" if report["reliable"] else "NOT RELIABLE"
+    lines = [
+        f"{names}, {report['norm']} epsilon {report['epsilon']:.5f}, {report['images']} images",
+        f"clean {report['clean_accuracy']:.1%}   robust {report['robust_accuracy']:.1%}   {verdict}",
+    ]
+    for check in report["checks"]:
+        mark = "ok    " if check["passed"] else "FAILED"
+        lines.append(f"  {mark} {check['name']}: {check['measured']} (expected: {check['expected']})")
+    return lines
