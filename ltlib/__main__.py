@@ -46,6 +46,23 @@ def report(**fields: str) -> None:
     reports.report(baseline=baseline, **_given(fields))
 
 
+def robust(run: str, epsilon: str, norm: str, attack: str, images: str, surrogate: str | None) -> None:
+    """Attack a finished run and print its robust accuracy with the checks behind it."""
+    from ltlib.evaluation.robust import as_lines
+    from ltlib.experiments import robustness, runs
+    from ltlib.experiments.experiment import read
+
+    report = robustness.measure(
+        runs.find(run),
+        epsilon=read("epsilon", epsilon, 0.0),
+        norm=norm,
+        attack=attack,
+        images=read("images", images, 0),
+        surrogate=runs.find(surrogate) if surrogate else None,
+    )
+    print("\n".join(as_lines(report)))
+
+
 def runs_list() -> None:
     """Print all runs, finished or not."""
     from ltlib import paths
@@ -64,7 +81,8 @@ def runs_list() -> None:
 
 def runs_show(run: str) -> None:
     """Print what one run is and what came out, under every group rule."""
-    from ltlib.experiments import runs
+    from ltlib.evaluation.robust import as_lines
+    from ltlib.experiments import robustness, runs
 
     found = runs.find(run)
     info = found.info
@@ -77,6 +95,8 @@ def runs_show(run: str) -> None:
         print(f"\ngroups by rule {rule!r}\n{runs.as_text(runs.table([found], rule))}")
     for key, best in info.get("best_epochs", {}).items():
         print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
+    for report in robustness.reports(found):
+        print("\n" + "\n".join(as_lines(report)))
     print(f"files: {found.folder}")
 
 
@@ -147,6 +167,14 @@ def _parser() -> argparse.ArgumentParser:
     reporter = verb(verbs, "report", report)
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")
+
+    attacker = verb(verbs, "robust", robust)
+    attacker.add_argument("run", help="the id of a run, or its beginning")
+    attacker.add_argument("--epsilon", default=f"{8 / 255:.8f}", help="radius on images in [0, 1] (default 8/255)")
+    attacker.add_argument("--norm", default="linf", help="linf or l2 (default linf)")
+    attacker.add_argument("--attack", default="apgd", help="pgd20, apgd or ensemble (default apgd)")
+    attacker.add_argument("--images", default="0", help="how many test images; 0 takes all (default)")
+    attacker.add_argument("--surrogate", help="another run whose adversarial images are tried on this one")
 
     run_verbs = verbs.add_parser("runs", help="List runs or show one.").add_subparsers(required=True, metavar="COMMAND")
     verb(run_verbs, "list", runs_list)

@@ -1,0 +1,61 @@
+"""Attacking finished runs from the command line."""
+
+import json
+
+import pytest
+
+from ltlib.__main__ import main
+from ltlib.errors import InputError
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.robustness import measure, reports
+
+
+@pytest.fixture
+def run():
+    return execute(Experiment(method="at", profile="smoke", overrides="attack_steps=1"))
+
+
+def test_report_is_stored_in_the_run_and_shown(run, capsys):
+    assert main(["robust", run.id, "--attack", "pgd20", "--epsilon", "0.01", "--images", "40"]) == 0
+    out = capsys.readouterr().out
+    assert "PGD-20, linf epsilon 0.01000, 40 images" in out
+    assert "two passes give the same logits" in out
+    (report,) = reports(run)
+    assert (report["run"], report["epsilon"], report["images"]) == (run.id, 0.01, 40)
+    assert report["data"] == run.info["data"]["name"]
+    assert report["attacks"]["PGD-20"]["step_size"] == pytest.approx(0.001)
+    assert 0 <= report["robust_accuracy"] <= report["clean_accuracy"]
+    assert main(["robust", run.id, "--attack", "pgd20", "--epsilon", "0.01", "--images", "40"]) == 0
+    assert "measured already" in capsys.readouterr().out
+    assert main(["runs", "show", run.id]) == 0
+    assert "PGD-20, linf epsilon 0.01000, 40 images" in capsys.readouterr().out
+    assert measure(run, epsilon=0.01, attack="pgd20", images=40) == report
+
+
+def test_another_run_is_the_surrogate(run):
+    other = execute(Experiment(method="cross_entropy", profile="smoke"))
+    report = measure(run, epsilon=0.01, attack="pgd20", images=20, surrogate=other)
+    assert any("another model's" in check["name"] for check in report["checks"])
+
+
+def test_bad_input_gets_one_sentence(run, capsys):
+    before = sorted(run.folder.iterdir())
+    for flags, message in (
+        (["--attack", "pgd"], "attack 'pgd' is not known"),
+        (["--epsilon", "big"], "epsilon"),
+        (["--epsilon", "-1"], "epsilon must be at least 0"),
+        (["--images", "-3"], "images must be at least 0"),
+        (["--norm", "l1"], "norm 'l1' is not known"),
+        (["--surrogate", "nobody"], "No run is called 'nobody'"),
+    ):
+        assert main(["robust", run.id, *flags]) == 2
+        assert message in capsys.readouterr().err
+    run.update(data=run.info["data"] | {"fingerprint": "other"})
+    with pytest.raises(InputError, match="have changed since it was trained"):
+        measure(run)
+    run.update(state="failed")
+    with pytest.raises(InputError, match="is failed: finish it"):
+        measure(run)
+    assert sorted(run.folder.iterdir()) == before
+    assert json.loads((run.folder / "run.json").read_text())["state"] == "failed"
