@@ -6,10 +6,14 @@ the TRADES code, which LBGAT took over: epsilon 0.031, ten steps of 0.007.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ltlib.attacks import PGD, attacked
+from ltlib.attacks.ball import Logits
 from ltlib.attacks.losses import kl_to_clean
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
@@ -30,6 +34,10 @@ class AdversarialTraining(Method):
         step_size, attack_steps: of its PGD.
         attack: what the attack makes large: ``cross_entropy`` to the label, from a uniform start; or ``kl`` from
             the network's own clean prediction, as TRADES does, from a start of 0.001 times normal noise.
+        ema: decay of a moving average of R's weights, which is then what is evaluated (Rebuffi et al. 2021, arXiv
+            2103.01946, use 0.995); 0 keeps none.
+        awp: size gamma of the adversarial weight perturbation (Wu et al. 2020, arXiv 2004.05884, use 0.005 with
+            TRADES and 0.01 with AT); 0 leaves the weights where they are.
 
     Raises:
         InputError: a value is not allowed.
@@ -44,11 +52,20 @@ class AdversarialTraining(Method):
         step_size: float = 0.007,
         attack_steps: int = 10,
         attack: str = "cross_entropy",
+        ema: float = 0.0,
+        awp: float = 0.0,
     ):
         super().__init__(network, counts)
         check_choice("attack", attack, ATTACKS)
+        if not 0 <= ema < 1:
+            raise InputError(f"ema must be at least 0 and below 1; got {ema}.")
         start = "gaussian" if attack == "kl" else "uniform"
         self.attack = PGD(epsilon, steps=attack_steps, step_size=step_size, loss=attack, start=start)
+        self.awp = check_weight("awp", awp)
+        self.average = None
+        if ema:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+            self.average.requires_grad_(False)
 
     @classmethod
     def published(cls, dataset: str, imbalance_factor: float) -> dict[str, object]:
@@ -61,7 +78,39 @@ class AdversarialTraining(Method):
             return self.attack(self.network, batch.x, batch.y)
 
     def loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.network(self.adversarial(batch)).float(), batch.y)
+        x_adv = self.adversarial(batch)
+        weights = self.worst_weights(batch, x_adv) if self.awp else {}
+        return self.terms(batch, x_adv, lambda x: functional_call(self.network, weights, (x,)).float())
+
+    def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
+        """The training loss, given x_adv and R as a function from images to logits."""
+        return F.cross_entropy(robust(x_adv), batch.y)
+
+    def worst_weights(self, batch: Batch, x_adv: Tensor) -> dict[str, Tensor]:
+        """R's weight matrices and kernels, each moved by gamma times its length to where the loss is higher.
+
+        The gradient of the loss at the moved weights goes to the weights themselves.
+        """
+        named = {name: w for name, w in self.network.named_parameters() if w.ndim > 1}
+        kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        loss = self.terms(batch, x_adv, lambda x: self.network(x).float())
+        gradients = torch.autograd.grad(loss, list(named.values()))
+        # the pass is part of a search: BatchNorm forgets it
+        for name, buffer in self.named_buffers():
+            buffer.copy_(kept[name])
+        return {
+            # w + gamma |w| g / |g|
+            name: w + self.awp * w.detach().norm() * g / g.norm().clamp(min=1e-12)
+            for (name, w), g in zip(named.items(), gradients, strict=True)
+        }
+
+    def after_step(self) -> None:
+        """Let the average follow."""
+        if self.average:
+            self.average.update_parameters(self.network)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.average(x) if self.average else self.network(x)
 
 
 class ALP(AdversarialTraining):
@@ -79,8 +128,8 @@ class ALP(AdversarialTraining):
         super().__init__(network, counts, **settings)
         self.alpha = check_weight("alpha", alpha)
 
-    def loss(self, batch: Batch) -> Tensor:
-        z_adv, z = self.network(self.adversarial(batch)).float(), self.network(batch.x).float()
+    def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
+        z_adv, z = robust(x_adv), robust(batch.x)
         # CE(R(x_adv), y) + alpha MSE(R(x_adv), R(x))
         return F.cross_entropy(z_adv, batch.y) + self.alpha * F.mse_loss(z_adv, z)
 
@@ -102,8 +151,8 @@ class TRADES(AdversarialTraining):
         super().__init__(network, counts, attack=attack, **settings)
         self.trades_beta = check_weight("trades_beta", trades_beta)
 
-    def loss(self, batch: Batch) -> Tensor:
-        z_adv, z = self.network(self.adversarial(batch)).float(), self.network(batch.x).float()
+    def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
+        z_adv, z = robust(x_adv), robust(batch.x)
         # CE(R(x), y) + beta KL(p_clean || p_adv), with gradients through both predictions
         return F.cross_entropy(z, batch.y) + self.trades_beta * kl_to_clean(z_adv, z).mean()
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ltlib import models
+from ltlib.attacks.ball import Logits
 from ltlib.attacks.losses import kl_to_clean
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
@@ -68,11 +69,10 @@ class LBGAT(AdversarialTraining):
         collapses to chance."""
         return RECIPE | {"schedule": "step_lbgat"}
 
-    def loss(self, batch: Batch) -> Tensor:
-        x_adv = self.adversarial(batch)
-        z_adv = self.network(x_adv).float()
+    def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
+        z_adv = robust(x_adv)
         # also where alpha is 0: R's BatchNorm sees adversarial and clean batches in turn
-        z = self.network(batch.x).float()
+        z = robust(batch.x)
         t = self.natural(batch.x).float()
         total = self.guide(z_adv, t) + self.natural_loss(t, batch.y)
         if self.alpha:

@@ -75,6 +75,9 @@ class Method(nn.Module):
         """Training loss of a batch, a scalar."""
         raise NotImplementedError
 
+    def after_step(self) -> None:
+        """Called after each step of the optimiser."""
+
     def logits(self, x: Tensor) -> Tensor:
         """What is evaluated: images in [0, 1] (B, 3, H, W) -> logits (B, K)."""
         return self.network(x)

@@ -152,6 +152,7 @@ class Engine:
                 f"the last finished epoch is kept; try a lower lr, precision=float32, or look at the named tensor."
             )
         self.optimizer.step()
+        self.method.after_step()
         return value
 
     def _not_finite(self, batch: Batch, loss: Tensor) -> str:

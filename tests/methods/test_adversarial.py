@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ltlib import methods, models
+from ltlib.data import datasets
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
@@ -185,6 +186,8 @@ def test_bad_natural_runs_are_refused():
         ("at", {"attack": "ce"}, "attack 'ce' is not known"),
         ("at", {"epsilon": -1.0}, "epsilon must be at least 0"),
         ("at", {"attack_steps": 0}, "steps and restarts must be at least 1"),
+        ("at", {"ema": 1.0}, "ema must be at least 0 and below 1; got 1.0"),
+        ("at", {"awp": -1.0}, "awp must be at least 0; got -1.0"),
         ("alp", {"alpha": -1.0}, "alpha must be at least 0; got -1.0"),
         ("trades", {"trades_beta": -1.0}, "trades_beta must be at least 0"),
         ("lbgat", {"companion": "at"}, "companion 'at' is not known"),
@@ -196,3 +199,66 @@ def test_bad_natural_runs_are_refused():
 def test_hyperparameters_are_checked(name, own, message):
     with pytest.raises(InputError, match=message):
         make(name, **own)
+
+
+def test_evaluation_uses_the_moving_average(batch):
+    """After steps w_1, w_2, w_3 the average is d (d w_1 + (1 - d) w_2) + (1 - d) w_3, for BatchNorm too."""
+    method = make("at", ema=0.75, attack_steps=1)
+    seen = []
+    for step in range(3):
+        with torch.no_grad():
+            for p in method.network.parameters():
+                p.add_(step + 1.0)
+        method.train().loss(batch)
+        method.after_step()
+        seen.append({n: t.clone() for n, t in method.network.state_dict().items()})
+    method.eval()
+    for name, average in method.average.module.state_dict().items():
+        if average.is_floating_point():
+            expected = 0.75 * (0.75 * seen[0][name] + 0.25 * seen[1][name]) + 0.25 * seen[2][name]
+            torch.testing.assert_close(average, expected)
+    assert torch.equal(method.logits(batch.x), method.average(batch.x))
+    assert not torch.allclose(method.logits(batch.x), method.network(batch.x))
+    (group,) = method.param_groups(method.stages(1, "constant")[0])
+    assert len(group["params"]) == len(list(method.network.parameters()))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weight_perturbation_has_its_length_and_raises_the_loss(batch, name):
+    method = make(name, awp=0.01, attack_steps=1).train()
+    x_adv = method.adversarial(batch)
+    before = {n: b.clone() for n, b in method.named_buffers()}
+    moved = method.worst_weights(batch, x_adv)
+    assert all(torch.equal(b, before[n]) for n, b in method.named_buffers())
+    plain = dict(method.network.named_parameters())
+    assert set(moved) == {n for n, w in plain.items() if w.ndim > 1}
+    for n, w in moved.items():
+        torch.testing.assert_close((w - plain[n]).norm(), 0.01 * plain[n].norm())
+
+    def loss(weights):
+        return method.terms(batch, x_adv, lambda x: torch.func.functional_call(method.network, weights, (x,)))
+
+    assert loss(moved) > loss({}) + 1e-3
+
+
+def test_gradient_at_the_perturbed_weights_goes_to_the_weights(batch):
+    method, x_adv = with_fixed_attack(make("at", awp=0.05), batch)
+    moved = method.worst_weights(batch, x_adv)
+    method.loss(batch).backward()
+    other = make("at").eval()
+    other.network.load_state_dict(method.network.state_dict() | {n: w.detach() for n, w in moved.items()})
+    F.cross_entropy(other.network(x_adv), batch.y).backward()
+    for (name, p), q in zip(method.network.named_parameters(), other.network.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
+def test_a_run_keeps_its_average():
+    """100 images are one step an epoch."""
+    run = smoke(
+        "trades", "epochs=3, attack_steps=1, ema=0.9, awp=0.005, n_max=10, test_per_class=2", imbalance_factor=1.0
+    )
+    method = load(run).eval()
+    assert method.average.n_averaged == 3
+    pixels = datasets.load("glyphs", n_max=10, test_per_class=2).test.pixels
+    logits = method.average(torch.from_numpy(pixels) / 255)
+    torch.testing.assert_close(logits, torch.from_numpy(run.predictions()["logits"]), rtol=1e-3, atol=1e-3)
