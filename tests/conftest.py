@@ -75,7 +75,8 @@ def trained():
     torch.manual_seed(0)
     network = models.make("resnet8", 4, (0.5,) * 3, (0.25,) * 3)
     x, y = torch.from_numpy(data.train.pixels) / 255, torch.from_numpy(data.train.labels)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 15)
     for _ in range(15):
         for index in torch.randperm(len(x)).split(50):
             # some noise on the images, so that the smallest change does not fool it already
@@ -83,5 +84,6 @@ def trained():
             optimizer.zero_grad()
             F.cross_entropy(network(noisy), y[index]).backward()
             optimizer.step()
+        scheduler.step()
     network.eval().requires_grad_(False)
     return network, torch.from_numpy(data.test.pixels) / 255, torch.from_numpy(data.test.labels)

@@ -22,12 +22,12 @@ OFFICIAL_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def ensemble(epsilon: float = 8 / 255, norm: str = "linf", steps: int = 100, queries: int = 5000) -> dict[str, Attack]:
-    """APGD-CE, APGD-T (9 targets) and, in l_inf, Square, with AutoAttack's settings."""
-    attacks: dict[str, Attack] = {
+    """APGD-CE, APGD-T (9 targets) and Square, with AutoAttack's settings."""
+    return {
         "APGD-CE": APGD(epsilon, norm, steps),
         "APGD-T": APGD(epsilon, norm, steps, targets=9),
+        "Square": Square(epsilon, norm, queries),
     }
-    return attacks | ({"Square": Square(epsilon, queries)} if norm == "linf" else {})
 
 
 def in_turn(attacks: dict[str, Attack], logits: Logits, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

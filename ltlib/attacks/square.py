@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltlib.attacks.ball import Ball, Logits
+from ltlib.attacks.ball import Ball, Logits, length
 from ltlib.attacks.losses import margin
 from ltlib.errors import InputError
 
@@ -20,10 +20,10 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @dataclass(frozen=True)
 class Square:
-    """The l_inf attack.
+    """The attack for both norms (Algorithms 1, 2 and 3).
 
     Args:
-        epsilon: radius, see `Ball`.
+        epsilon, norm: see `Ball`.
         queries: forward passes of an image; 5000 in AutoAttack.
         p_init: share of the pixels in the first squares, in (0, 1].
 
@@ -32,11 +32,12 @@ class Square:
     """
 
     epsilon: float = 8 / 255
+    norm: str = "linf"
     queries: int = 5000
     p_init: float = 0.8
 
     def __post_init__(self) -> None:
-        Ball(self.epsilon)
+        Ball(self.epsilon, self.norm)
         if self.queries < 1 or not 0 < self.p_init <= 1:
             raise InputError(f"queries must be at least 1 and p_init in (0, 1]; got {self.queries} and {self.p_init}.")
 
@@ -48,22 +49,17 @@ class Square:
         left = (margin(logits(x), y) < 0).nonzero().flatten()
         if len(left) == 0:
             return found
-        channels, height, width = x.shape[1:]
-        ball = Ball(self.epsilon)
+        begin, propose = (self._stripes, self._square) if self.norm == "linf" else (self._tiles, self._move)
+        ball = Ball(self.epsilon, self.norm)
 
-        # vertical stripes: one sign for each image, channel and column
-        stripes = self.epsilon * _signs(len(left), channels, 1, width, device=x.device)
-        found[left] = ball.project(x[left] + stripes, x[left])
+        found[left] = ball.project(begin(x[left]), x[left])
         value = margin(logits(found[left]), y[left])
         for query in range(1, self.queries):
             keep = value < 0
             left, value = left[keep], value[keep]
             if len(left) == 0:
                 break
-            side = self.side(query, height, width)
-            change = 2 * self.epsilon * _signs(len(left), channels, 1, 1, device=x.device)
-            inside = _squares(len(left), side, height, width, x.device)
-            tried = ball.project(found[left] + change * inside, x[left])
+            tried = ball.project(propose(found[left], x[left], query), x[left])
             result = margin(logits(tried), y[left])
             better = result > value
             found[left[better]] = tried[better]
@@ -71,19 +67,88 @@ class Square:
         return found
 
     def side(self, query: int, height: int, width: int) -> int:
-        """Side of the square at a query, in pixels."""
+        """Side of the square at a query, in pixels; in l_2 an odd number from 3."""
         p = self.p_init / 2 ** sum(query * 10_000 / self.queries > passed for passed in HALVINGS)
-        return min(max(round((p * height * width) ** 0.5), 1), height, width)
+        side = max(round((p * height * width) ** 0.5), 1)
+        if self.norm == "l2":
+            side = max(side, 3) // 2 * 2 + 1
+        return min(side, height, width)
+
+    def _stripes(self, x: Tensor) -> Tensor:
+        """l_inf, at first: vertical stripes, one sign for each image, channel and column."""
+        n, channels, _, width = x.shape
+        return x + self.epsilon * _signs(n, channels, 1, width, device=x.device)
+
+    def _square(self, found: Tensor, x: Tensor, query: int) -> Tensor:
+        """l_inf: a square of +-2 epsilon, one sign for each image and channel."""
+        n, channels, height, width = x.shape
+        rows, columns = _place(n, self.side(query, height, width), height, width, x.device)
+        change = 2 * self.epsilon * _signs(n, channels, 1, 1, device=x.device)
+        return found + change * _framed(1.0, rows, columns, x)
+
+    def _tiles(self, x: Tensor) -> Tensor:
+        """l_2, at first: five by five tiles of bumps."""
+        n, channels, height, width = x.shape
+        side = max(min(height, width) // 5, 1)
+        down, across = height // side, width // side
+        signs = _signs(n, channels, down, 1, across, 1, device=x.device)
+        tiles = signs * _bumps(side, x.device)[None, None, None, :, None, :]
+        change = torch.zeros_like(x)
+        change[:, :, : down * side, : across * side] = tiles.flatten(4).flatten(2, 3)
+        return x + self.epsilon * change / length(change)
+
+    def _move(self, found: Tensor, x: Tensor, query: int) -> Tensor:
+        """l_2: take the change out of window 2 and let it strengthen window 1, where a bump is added."""
+        n, channels, height, width = x.shape
+        side = self.side(query, height, width)
+        change = found - x
+        bump = _bumps(side, x.device).expand(n, side, side)
+        bump = torch.where(torch.rand(n, 1, 1, device=x.device) < 0.5, bump, bump.mT)
+        place = _place(n, side, height, width, x.device)
+        inside = _framed(1.0, *place, x)
+        other = _framed(1.0, *_place(n, side, height, width, x.device), x)
+
+        def norm(image: Tensor) -> Tensor:  # of each channel
+            return image.flatten(2).norm(dim=2)[..., None, None]
+
+        # what the ball still allows, shared by the channels, and what both windows hold
+        unused = (self.epsilon**2 - length(change) ** 2).clamp(min=0)
+        available = (norm(change * torch.maximum(inside, other)) ** 2 + unused / channels).sqrt()
+        added = _signs(n, channels, 1, 1, device=x.device) * _framed(bump, *place, x)
+        added = added + change * inside / norm(change * inside).clamp(min=1e-12)
+        change = change * (1 - torch.maximum(inside, other)) + available * added / norm(added).clamp(min=1e-12)
+        return x + self.epsilon * change / length(change).clamp(min=1e-12)
 
 
 def _signs(*shape: int, device: torch.device) -> Tensor:
     return 2.0 * torch.randint(0, 2, shape, device=device) - 1
 
 
-def _squares(n: int, side: int, height: int, width: int, device: torch.device) -> Tensor:
-    """(n, 1, H, W) bool: a square at a place of its own for each image."""
+def _place(n: int, side: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows and columns of a square, at a place of its own for each image: two (n, side)."""
     top = torch.randint(0, height - side + 1, (n, 1), device=device)
     left = torch.randint(0, width - side + 1, (n, 1), device=device)
-    row, column = torch.arange(height, device=device), torch.arange(width, device=device)
-    rows, columns = (row >= top) & (row < top + side), (column >= left) & (column < left + side)
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+    along = torch.arange(side, device=device)
+    return top + along, left + along
+
+
+def _framed(patch: Tensor | float, rows: Tensor, columns: Tensor, x: Tensor) -> Tensor:
+    """Patches (n, side, side), or a number, where rows and columns tell, 0 around them: (n, 1, H, W)."""
+    frame = x.new_zeros(len(x), *x.shape[2:])
+    frame[torch.arange(len(x), device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]] = patch
+    return frame[:, None]
+
+
+def _bumps(side: int, device: torch.device) -> Tensor:
+    """Two bumps of opposite sign, one below the other, of length 1 together: (side, side) (equation 2)."""
+    both = torch.cat([_bump(side // 2, side, device), -_bump(side - side // 2, side, device)])
+    return both / both.norm()
+
+
+def _bump(rows: int, columns: int, device: torch.device) -> Tensor:
+    """sum over j from d of 1 / (j + 1)^2, with d the distance to the centre in the largest coordinate."""
+    reach = max(rows, columns) // 2 + 1
+    layers = (1 / torch.arange(1.0, reach + 1, device=device) ** 2).flip(0).cumsum(0).flip(0)
+    row, column = torch.arange(rows, device=device), torch.arange(columns, device=device)
+    distance = torch.maximum((row - rows // 2).abs()[:, None], (column - columns // 2).abs())
+    return layers[distance]

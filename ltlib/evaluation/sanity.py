@@ -94,9 +94,8 @@ def sanity(
         _one_step(probe),
         _noise(probe),
         _scale(probe),
+        _black_box(probe),
     ]
-    if norm == "linf":
-        checks.append(_black_box(probe))
     if surrogate:
         checks.append(_transfer(probe, surrogate))
     return checks
@@ -188,7 +187,7 @@ def _scale(p: Probe) -> Check:
 
 
 def _black_box(p: Probe) -> Check:
-    blind = p.accuracy(Square(p.attack.epsilon, queries=300)(p.logits, p.x, p.y))
+    blind = p.accuracy(Square(p.attack.epsilon, p.attack.norm, queries=300)(p.logits, p.x, p.y))
     seeing = min(p.under(loss=loss) for loss in ("cross_entropy", "margin"))
     return Check(
         "an attack without gradients is not stronger",

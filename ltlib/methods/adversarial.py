@@ -6,6 +6,8 @@ the TRADES code, which LBGAT took over: epsilon 0.031, ten steps of 0.007.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +34,8 @@ class AdversarialTraining(Method):
     Args:
         epsilon: l_inf radius of the training attack, on images in [0, 1].
         step_size, attack_steps: of its PGD.
+        ramp: epochs in which radius and step grow from 0 to their values. Small networks and short runs need it:
+            attacked in full from the start they may never leave chance.
         attack: what the attack makes large: ``cross_entropy`` to the label, from a uniform start; or ``kl`` from
             the network's own clean prediction, as TRADES does, from a start of 0.001 times normal noise.
         ema: decay of a moving average of R's weights, which is then what is evaluated (Rebuffi et al. 2021, arXiv
@@ -51,6 +55,7 @@ class AdversarialTraining(Method):
         epsilon: float = 0.031,
         step_size: float = 0.007,
         attack_steps: int = 10,
+        ramp: float = 0.0,
         attack: str = "cross_entropy",
         ema: float = 0.0,
         awp: float = 0.0,
@@ -61,7 +66,8 @@ class AdversarialTraining(Method):
             raise InputError(f"ema must be at least 0 and below 1; got {ema}.")
         start = "gaussian" if attack == "kl" else "uniform"
         self.attack = PGD(epsilon, steps=attack_steps, step_size=step_size, loss=attack, start=start)
-        self.awp = check_weight("awp", awp)
+        self.ramp, self.awp = check_weight("ramp", ramp), check_weight("awp", awp)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # training images so far
         self.average = None
         if ema:
             self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
@@ -75,11 +81,20 @@ class AdversarialTraining(Method):
     def adversarial(self, batch: Batch) -> Tensor:
         """x_adv, found with R in evaluation mode; its BatchNorm sees nothing of the search."""
         with attacked(self.network):
-            return self.attack(self.network, batch.x, batch.y)
+            return self.current_attack()(self.network, batch.x, batch.y)
+
+    def current_attack(self) -> PGD:
+        """The training attack at this point of the ramp."""
+        images = self.ramp * self.counts.sum().item()
+        if self.seen >= images:
+            return self.attack
+        share = (int(self.seen) + 1) / images
+        return replace(self.attack, epsilon=share * self.attack.epsilon, step_size=share * self.attack.step_size)
 
     def loss(self, batch: Batch) -> Tensor:
         x_adv = self.adversarial(batch)
         weights = self.worst_weights(batch, x_adv) if self.awp else {}
+        self.seen += len(batch.y)
         return self.terms(batch, x_adv, lambda x: functional_call(self.network, weights, (x,)).float())
 
     def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:

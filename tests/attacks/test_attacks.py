@@ -14,6 +14,7 @@ from ltlib.attacks.apgd import StepSize, check_points
 from ltlib.attacks.autoattack import ensemble, in_turn, official
 from ltlib.attacks.ball import input_gradient
 from ltlib.attacks.losses import best_other, dlr, dlr_targeted, kl_to_clean, margin
+from ltlib.attacks.square import _bumps
 from ltlib.errors import InputError
 
 EPSILON = 0.1
@@ -91,6 +92,31 @@ def test_square_finds_the_optimum_of_a_linear_model_without_gradients():
     assert (gained > best - 0.05 * (best - margin(model(x), y))).all()
 
 
+def test_square_in_l2_comes_near_the_optimum_of_a_linear_model_whose_weights_are_a_bump():
+    """The search adds bumps, so that weights of such a shape are what it can follow."""
+    row, column = torch.meshgrid(torch.arange(10.0), torch.arange(10.0), indexing="ij")
+    bump = (-((row - 3) ** 2 + (column - 6) ** 2) / 6).exp()
+    w = torch.stack([bump, -bump, bump]).flatten()
+
+    def model(images):  # class 0 by far, so that it goes on to the end
+        z = images.flatten(1) @ w
+        return torch.stack([torch.full_like(z, 100), z], 1)
+
+    torch.manual_seed(0)
+    x, y = torch.rand(6, 3, 10, 10) * 0.4 + 0.3, torch.zeros(6, dtype=torch.long)
+    x_adv = Square(EPSILON, "l2", queries=3000)(model, x, y)
+    gained = margin(model(x_adv), y) - margin(model(x), y)
+    assert (gained <= EPSILON * w.norm() + 1e-5).all()
+    assert (gained > 0.5 * EPSILON * w.norm()).all()  # a random change gains a seventeenth
+
+
+def test_bumps_of_square():
+    """Algorithm 3's eta of three by three: one row above two, of opposite sign, length 1."""
+    # distances 1 0 1 above; below 1 1 1 and 1 0 1, where 1/1 + 1/4 is the height of the middle
+    expected = torch.tensor([[1 / 4, 5 / 4, 1 / 4], [-1 / 4, -1 / 4, -1 / 4], [-1 / 4, -5 / 4, -1 / 4]])
+    torch.testing.assert_close(_bumps(3, torch.device("cpu")), expected / expected.norm())
+
+
 class Planted(nn.Module):
     """Class 1 exactly where the first pixel of the first channel exceeds 0.55: every image at 0.5 is 0.05 away."""
 
@@ -105,7 +131,7 @@ class Planted(nn.Module):
         PGD(0.06, step_size=0.01),
         PGD(0.06, step_size=0.01, loss="margin"),
         APGD(0.06),
-        Square(0.06, 500),
+        Square(0.06, queries=500),
         PGD(0.06, "l2", step_size=0.01),
         APGD(0.06, "l2"),
     ],
@@ -128,7 +154,8 @@ EVERY = [
     PGD(EPSILON, restarts=2, steps=3),
     APGD(EPSILON, steps=5, targets=9),
     APGD(EPSILON, "l2", steps=5, loss="dlr", restarts=2),
-    Square(EPSILON, 20),
+    Square(EPSILON, queries=20),
+    Square(EPSILON, "l2", queries=20),
 ]
 
 
@@ -274,7 +301,9 @@ def test_squares_shrink_as_published():
     sides = {query: square.side(query, 32, 32) for query in (1, 6, 26, 101, 251, 501, 1001, 2001, 3001, 4001)}
     pixels = 0.8 * 32 * 32
     assert list(sides.values()) == [round((pixels / 2**i) ** 0.5) for i in range(10)]
-    assert Square(0.1, 5000).side(4999, 8, 8) == 1
+    assert Square(0.1).side(4999, 8, 8) == 1
+    odd = {query: Square(0.1, "l2").side(query, 32, 32) for query in (1, 6, 26, 101, 1001, 4001)}
+    assert list(odd.values()) == [29, 21, 15, 11, 5, 3]
 
 
 def test_apgd_is_at_least_as_strong_as_pgd_100_on_a_trained_network(trained):

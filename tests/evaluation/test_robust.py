@@ -69,11 +69,12 @@ def test_checks_notice_attacks_that_stand_still(trained):
         return network(images.detach()) + 0 * images.sum((1, 2, 3))[:, None]
 
     found = failed(masked, x[::4], y[::4], surrogate=network)
-    assert found == {
+    expected = {
         "gradients are finite and not zero",
         "an attack without gradients is not stronger",
         "another model's adversarial images are not stronger",
     }
+    assert found - {"chance at epsilon 0.5"} == expected  # which noise alone may reach or not
 
 
 def test_checks_notice_a_number_that_hangs_on_the_scale_of_the_logits(trained):

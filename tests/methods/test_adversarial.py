@@ -187,6 +187,7 @@ def test_bad_natural_runs_are_refused():
         ("at", {"epsilon": -1.0}, "epsilon must be at least 0"),
         ("at", {"attack_steps": 0}, "steps and restarts must be at least 1"),
         ("at", {"ema": 1.0}, "ema must be at least 0 and below 1; got 1.0"),
+        ("at", {"ramp": -1.0}, "ramp must be at least 0; got -1.0"),
         ("at", {"awp": -1.0}, "awp must be at least 0; got -1.0"),
         ("alp", {"alpha": -1.0}, "alpha must be at least 0; got -1.0"),
         ("trades", {"trades_beta": -1.0}, "trades_beta must be at least 0"),
@@ -262,3 +263,15 @@ def test_a_run_keeps_its_average():
     pixels = datasets.load("glyphs", n_max=10, test_per_class=2).test.pixels
     logits = method.average(torch.from_numpy(pixels) / 255)
     torch.testing.assert_close(logits, torch.from_numpy(run.predictions()["logits"]), rtol=1e-3, atol=1e-3)
+
+
+def test_the_ramp_grows_with_the_images_seen_and_ends(batch):
+    """60 training images and batches of 12: two epochs are ten batches."""
+    method = make("at", ramp=2.0, epsilon=0.04, step_size=0.02, attack_steps=1).train()
+    radii = []
+    for _ in range(11):
+        radii.append((method.adversarial(batch) - batch.x).abs().max().item())
+        method.loss(batch)
+    expected = [0.04 * min((12 * i + 1) / 120, 1) for i in range(11)]
+    assert radii == pytest.approx(expected, rel=0.05)
+    assert method.state_dict()["seen"] == 11 * 12
