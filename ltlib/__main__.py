@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     attacker.add_argument("run", help="the id of a run, or its beginning")
     attacker.add_argument("--epsilon", default=f"{8 / 255:.8f}", help="radius on images in [0, 1] (default 8/255)")
     attacker.add_argument("--norm", default="linf", help="linf or l2 (default linf)")
-    attacker.add_argument("--attack", default="apgd", help="pgd20, apgd or ensemble (default apgd)")
+    attacker.add_argument("--attack", default="apgd", help="pgd20, apgd, ensemble or official (default apgd)")
     attacker.add_argument("--images", default="0", help="how many test images; 0 takes all (default)")
     attacker.add_argument("--surrogate", help="another run whose adversarial images are tried on this one")
 

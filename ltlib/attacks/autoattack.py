@@ -1,24 +1,25 @@
 """Several attacks in turn, each only on the images that withstood those before it.
 
 `ensemble` is AutoAttack (Croce and Hein 2020, arXiv 2003.01690) without FAB, which seldom breaks what the others
-leave. So a number from it is named after its parts and never "AutoAttack"; `official` runs the authors' package.
+leave. So a number from it is named after its parts and never "AutoAttack"; `Official` runs the authors' package.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from ltlib.attacks.apgd import APGD
-from ltlib.attacks.ball import Logits
+from ltlib.attacks.ball import Ball, Logits
 from ltlib.attacks.square import Square
 from ltlib.errors import InputError
 
 Attack = Callable[[Logits, Tensor, Tensor], Tensor]
-
-OFFICIAL_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def ensemble(epsilon: float = 8 / 255, norm: str = "linf", steps: int = 100, queries: int = 5000) -> dict[str, Attack]:
@@ -58,21 +59,35 @@ def in_turn(attacks: dict[str, Attack], logits: Logits, x: Tensor, y: Tensor) ->
     return found, withstood
 
 
-def official(
-    logits: Logits, x: Tensor, y: Tensor, epsilon: float = 8 / 255, norm: str = "linf", batch_size: int = 250
-) -> Tensor:
-    """Adversarial images of the authors' own AutoAttack, version "standard", seed 0.
+@dataclass(frozen=True)
+class Official:
+    """The authors' own AutoAttack, version "standard", seed 0: their repository's package, or its copy on PyPI.
 
-    Raises:
-        InputError: their package is not installed.
+    Args:
+        epsilon, norm: see `Ball`.
     """
-    try:
-        from autoattack import AutoAttack
-    except ImportError:
-        raise InputError(
-            "The official AutoAttack is not installed: pip install git+https://github.com/fra31/auto-attack, "
-            "or use ltlib.attacks.autoattack.ensemble."
-        ) from None
-    # Its check for zero gradients needs contiguous images.
-    attack = AutoAttack(logits, norm=OFFICIAL_NORMS[norm], eps=epsilon, seed=0, device=x.device, verbose=False)
-    return attack.run_standard_evaluation(x.contiguous(), y, bs=batch_size)
+
+    epsilon: float = 8 / 255
+    norm: str = "linf"
+
+    def __post_init__(self) -> None:
+        Ball(self.epsilon, self.norm)
+
+    def __call__(self, logits: Logits, x: Tensor, y: Tensor) -> Tensor:
+        """Adversarial images; where none was found, the image itself: x (B, C, H, W), y (B,) -> (B, C, H, W).
+
+        Raises:
+            InputError: neither package is installed.
+        """
+        norm = {"linf": "Linf", "l2": "L2"}[self.norm]
+        attack = _package().AutoAttack(logits, norm=norm, eps=self.epsilon, seed=0, device=x.device)
+        attack.verbose = False
+        # its check for zero gradients needs contiguous images
+        return attack.run_standard_evaluation(x.contiguous(), y)
+
+
+def _package() -> ModuleType:
+    for name in ("autoattack", "pyautoattack"):
+        if importlib.util.find_spec(name):
+            return importlib.import_module(name)
+    raise InputError("The official AutoAttack is not installed: pip install pyautoattack, or use the attack ensemble.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ltlib.attacks import APGD, PGD
-from ltlib.attacks.autoattack import Attack, ensemble
+from ltlib.attacks.autoattack import Attack, Official, ensemble
 from ltlib.errors import InputError, check_choice
 from ltlib.evaluation.robust import robust_report
 from ltlib.experiments import execute
@@ -23,6 +23,7 @@ ATTACKS = {
     "pgd20": lambda epsilon, norm: {"PGD-20": PGD(epsilon, norm, step_size=epsilon / 10)},
     "apgd": lambda epsilon, norm: {"APGD-CE": APGD(epsilon, norm), "APGD-T": APGD(epsilon, norm, targets=9)},
     "ensemble": ensemble,
+    "official": lambda epsilon, norm: {"AutoAttack": Official(epsilon, norm)},
 }
 
 
@@ -40,7 +41,8 @@ def measure(
     Args:
         run: whose network is attacked.
         epsilon, norm: of the ball, see `ltlib.attacks.Ball`.
-        attack: a key of ``ATTACKS``: ``pgd20``, ``apgd`` (APGD-CE and APGD-T) or ``ensemble`` (and Square).
+        attack: a key of ``ATTACKS``: ``pgd20``, ``apgd`` (APGD-CE and APGD-T), ``ensemble`` (and Square) or
+            ``official`` (the authors' AutoAttack, which must be installed).
         images: this many test images, spread evenly; 0 takes all.
         surrogate: another run on the same classes, for the check on transfer.
 

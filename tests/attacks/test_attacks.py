@@ -1,5 +1,6 @@
 """Attacks against problems whose answer is known."""
 
+import importlib.util
 import sys
 import types
 
@@ -11,7 +12,7 @@ from torch import nn
 from ltlib import models
 from ltlib.attacks import APGD, PGD, Ball, Square, attacked, fgsm
 from ltlib.attacks.apgd import StepSize, check_points
-from ltlib.attacks.autoattack import ensemble, in_turn, official
+from ltlib.attacks.autoattack import Official, ensemble, in_turn
 from ltlib.attacks.ball import input_gradient
 from ltlib.attacks.losses import best_other, dlr, dlr_targeted, kl_to_clean, margin
 from ltlib.attacks.square import _bumps
@@ -357,24 +358,35 @@ def test_attacks_in_turn_leave_what_withstands_all_and_never_touch_the_fooled(tr
     assert withstood["APGD-CE"].sum() < clean.sum()
 
 
-def test_official_package_is_called_as_published_or_named_with_its_address(monkeypatch):
+@pytest.mark.parametrize("package", ["autoattack", "pyautoattack"])
+def test_official_package_is_called_as_published_or_named_with_its_address(monkeypatch, package):
     x, y = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.tensor([0, 1])
-    monkeypatch.setitem(sys.modules, "autoattack", None)
-    with pytest.raises(InputError, match="pip install git"):
-        official(Planted(), x, y)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install pyautoattack"):
+        Official(EPSILON)(Planted(), x, y)
     calls = {}
 
     class AutoAttack:
+        verbose = True
+
         def __init__(self, model, **options):
             calls.update(options)
 
-        def run_standard_evaluation(self, images, labels, bs):
-            calls.update(contiguous=images.is_contiguous(), bs=bs)
+        def run_standard_evaluation(self, images, labels):
+            calls.update(contiguous=images.is_contiguous(), verbose=self.verbose)
             return images
 
-    monkeypatch.setitem(sys.modules, "autoattack", types.SimpleNamespace(AutoAttack=AutoAttack))
-    assert torch.equal(official(Planted(), x, y, 0.031), x)
-    assert (calls["norm"], calls["eps"], calls["seed"], calls["contiguous"]) == ("Linf", 0.031, 0, True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == package)
+    monkeypatch.setitem(sys.modules, package, types.SimpleNamespace(AutoAttack=AutoAttack))
+    assert torch.equal(Official(EPSILON, "l2")(Planted(), x, y), x)
+    assert calls == {
+        "norm": "L2",
+        "eps": EPSILON,
+        "seed": 0,
+        "device": x.device,
+        "contiguous": True,
+        "verbose": False,
+    }
 
 
 @pytest.mark.parametrize(
