@@ -1,19 +1,21 @@
 """Reference runs: the small plain-file form of finished runs that stands in the repository, and tables of it.
 
 ``data/reference_runs/<study>/<run id>.json`` holds everything that a number needs to be believed: command, recipe,
-data, hardware, versions, commit, SHA-256 of the weights, the report card. ``label`` is the row of the table that
-the run belongs to; runs with one label differ in their seeds.
+data, hardware, versions, commit, SHA-256 of the weights, the report card, the learning curve, and the robust reports
+that were there. ``label`` is the row of the table that the run belongs to; runs with one label differ in their seeds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from pathlib import Path
 
 from ltlib import paths
 from ltlib.errors import InputError
+from ltlib.experiments import robustness
 from ltlib.experiments.runs import Run
 from ltlib.training.checkpoint import write_atomic
 
@@ -45,6 +47,13 @@ def export(run: Run, folder: Path, label: str) -> Path:
     if run.state != "finished":
         raise InputError(f"Run {run.id} is {run.state}: only finished runs are exported.")
     record = {"label": label} | {name: info[name] for name in KEPT if name in info}
+    record["curve"] = {"epoch": [], "loss": [], "test_accuracy": []}
+    for line in run.metrics():
+        if "test_accuracy" in line:
+            for name, values in record["curve"].items():
+                values.append(round(line[name], 5))
+    if reports := robustness.reports(run):
+        record["robust"] = reports
     record["weights_sha256"] = hashlib.sha256((run.folder / "weights.safetensors").read_bytes()).hexdigest()
     text = json.dumps(record, indent=1) + "\n"
     file = paths.make_folder(folder, "--to") / f"{run.id}.json"
@@ -75,10 +84,46 @@ def summary(study: str, rule: str = "papers") -> list[dict[str, object]]:
         study: a folder below ``data/reference_runs``.
         rule: of the groups many, medium and few.
     """
-    by_label: dict[str, list[dict]] = {}
+    return [_row(label, records, rule) for label, records in by_label(study).items()]
+
+
+def robust_summary(study: str, attacks: str, epsilon: float) -> list[dict[str, object]]:
+    """One row a label: clean and robust accuracy, mean over seeds and standard deviation. Fractions.
+
+    Args:
+        study: a folder below ``data/reference_runs``; its records without such a report are left out.
+        attacks: the names of the report's attacks, joined by " + ".
+        epsilon: of the report.
+
+    Returns:
+        Rows with ``label``, ``n``, ``clean``, ``± clean``, ``robust``, ``± robust``, ``reliable`` (how many reports
+        passed all checks) and ``command``.
+    """
+    rows = []
+    for label, records in by_label(study).items():
+        pairs = [(record, report) for record in records for report in record.get("robust", [])]
+        chosen = [(c, r) for c, r in pairs if _is_of(r, attacks, epsilon)]
+        if not chosen:
+            continue
+        row: dict[str, object] = {"label": label, "n": len(chosen)}
+        for name in ("clean", "robust"):
+            values = [report[f"{name}_accuracy"] for _, report in chosen]
+            row |= {name: _mean(values), f"± {name}": _sd(values)}
+        row["reliable"] = sum(report["reliable"] for _, report in chosen)
+        rows.append(row | {"command": chosen[0][0]["command"]})
+    return rows
+
+
+def _is_of(report: dict, attacks: str, epsilon: float) -> bool:
+    return " + ".join(report["attacks"]) == attacks and math.isclose(report["epsilon"], epsilon, rel_tol=1e-6)
+
+
+def by_label(study: str) -> dict[str, list[dict]]:
+    """The records of a study: label -> one for each seed."""
+    found: dict[str, list[dict]] = {}
     for record in read(study):
-        by_label.setdefault(record["label"], []).append(record)
-    return [_row(label, records, rule) for label, records in by_label.items()]
+        found.setdefault(record["label"], []).append(record)
+    return found
 
 
 def _row(label: str, records: list[dict], rule: str) -> dict[str, object]:

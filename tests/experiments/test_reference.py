@@ -7,7 +7,7 @@ import pytest
 
 from ltlib.__main__ import main
 from ltlib.errors import InputError
-from ltlib.experiments import reference, runs
+from ltlib.experiments import reference, robustness, runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 
@@ -68,3 +68,23 @@ def test_rows_stand_in_the_order_that_the_study_gives(two_runs, tmp_path, monkey
     reference.export(two_runs[1], tmp_path / "study", "b")
     (tmp_path / "study" / "order.txt").write_text("b\na\n")
     assert [row["label"] for row in reference.summary("study")] == ["b", "a"]
+
+
+def test_robust_reports_and_the_curve_travel_with_a_run(two_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "studies", lambda: tmp_path)
+    made = [robustness.measure(run, attack="pgd20", epsilon=0.01, images=40) for run in two_runs]
+    robustness.measure(two_runs[0], attack="pgd20", epsilon=0.02, images=40)
+    for run in two_runs:
+        reference.export(run, tmp_path / "study", "plain")
+    record = reference.read("study")[0]
+    assert len(record["robust"]) == 2
+    assert record["curve"]["epoch"] == [1, 2]
+    assert record["curve"]["test_accuracy"][-1] == pytest.approx(record["metrics"]["accuracy"])
+    (row,) = reference.robust_summary("study", "PGD-20", 0.01)
+    assert (row["label"], row["n"]) == ("plain", 2)
+    for name in ("clean", "robust"):
+        values = [report[f"{name}_accuracy"] for report in made]
+        assert row[name] == pytest.approx(statistics.mean(values))
+        assert row[f"± {name}"] == pytest.approx(statistics.stdev(values))
+    assert row["reliable"] == sum(report["reliable"] for report in made)
+    assert reference.robust_summary("study", "APGD-CE + APGD-T", 0.01) == []
