@@ -48,7 +48,7 @@ def export(run: Run, folder: Path, label: str) -> Path:
         raise InputError(f"Run {run.id} is {run.state}: only finished runs are exported.")
     record = {"label": label} | {name: info[name] for name in KEPT if name in info}
     record["curve"] = {"epoch": [], "loss": [], "test_accuracy": []}
-    for line in run.metrics():
+    for line in run.metrics:
         if "test_accuracy" in line:
             for name, values in record["curve"].items():
                 values.append(round(line[name], 5))
