@@ -4,7 +4,15 @@
 >>> check.factor_from_counts(my_function)
 """
 
-from ltlib.lesson.exercises import long_tailed_data, measuring, mislas, reslt, start_here
+from ltlib.lesson.exercises import (
+    adversarial_examples,
+    lbgat,
+    long_tailed_data,
+    measuring,
+    mislas,
+    reslt,
+    start_here,
+)
 from ltlib.lesson.exercises.exercise import Exercise, WrongAnswer, check
 
 EXERCISES: dict[str, Exercise] = vars(check)
@@ -13,7 +21,9 @@ __all__ = [
     "EXERCISES",
     "Exercise",
     "WrongAnswer",
+    "adversarial_examples",
     "check",
+    "lbgat",
     "long_tailed_data",
     "measuring",
     "mislas",
