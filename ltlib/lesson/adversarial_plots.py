@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from ltlib.lesson.plots import COLOURS, Picture, _figure, _per_cent
 
@@ -62,6 +63,18 @@ def against_epsilon(epsilons: Sequence[float], curves: dict[str, Sequence[float]
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     words = "; ".join(f"{name} from {values[0]:.0%} to {values[-1]:.0%}" for name, values in curves.items())
     return Picture(figure, f"{title}: accuracy against epsilon. {words}.")
+
+
+def climbs(losses: dict[str, Sequence[float]], title: str) -> Picture:
+    """The loss that an attack has reached before each step and at the end; one line an attack."""
+    figure, (ax,) = _figure(7, 3.2)
+    for (name, values), marker in zip(losses.items(), MARKERS, strict=False):
+        ax.plot(range(len(values)), values, marker=marker, ms=4, label=name)
+    ax.set(xlabel="steps taken", ylabel="mean cross-entropy", title=title)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    words = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in losses.items())
+    return Picture(figure, f"{title}: mean cross-entropy by step. {words}.")
 
 
 def slices(panels: dict[str, np.ndarray], reach: float, epsilon: float) -> Picture:

@@ -68,6 +68,12 @@ def test_curves_against_epsilon_are_in_units_of_one_level():
     assert "FGSM from 90% to 40%" in picture.text
 
 
+def test_climbs_show_the_loss_by_step():
+    picture = adversarial_plots.climbs({"PGD": [0.1, 0.4, 2.0]}, "ten steps")
+    assert list(picture.figure.axes[0].lines[0].get_ydata()) == [0.1, 0.4, 2.0]
+    assert "PGD from 0.10 to 2.00" in picture.text
+
+
 def test_slices_tell_the_share_that_is_wrong():
     margins = np.ones((10, 10))
     margins[:, :3] = -1
