@@ -275,3 +275,14 @@ def test_the_ramp_grows_with_the_images_seen_and_ends(batch):
     expected = [0.04 * min((12 * i + 1) / 120, 1) for i in range(11)]
     assert radii == pytest.approx(expected, rel=0.05)
     assert method.state_dict()["seen"] == 11 * 12
+
+
+def test_adversarial_training_in_small_has_a_recipe_of_its_own():
+    for method, lr in (("at", 0.05), ("trades", 0.05), ("lbgat", 0.02), ("bgat", 0.02)):
+        recipe, own = resolve(Experiment(method=method, profile="lesson", overrides="epochs=7"))
+        assert (recipe.backbone, recipe.batch_size, recipe.lr, recipe.epochs) == ("wrn10_2", 32, lr, 7)
+        assert (own["ramp"], own["attack_steps"]) == (10.0, 3)
+        recipe, own = resolve(Experiment(method=method, profile="paper"))
+        assert (recipe.backbone, recipe.lr, own["ramp"], own["attack_steps"]) == ("wrn34_10", 0.1, 0.0, 10)
+        recipe, own = resolve(Experiment(method=method, profile="smoke"))
+        assert (recipe.backbone, recipe.epochs, own["attack_steps"]) == ("resnet8", 2, 1)
