@@ -407,3 +407,19 @@ def test_official_package_is_called_as_published_or_named_with_its_address(monke
 def test_settings_are_checked(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_square_asks_no_more_about_an_image_that_is_fooled(norm):
+    x, y = torch.full((4, 3, 8, 8), 0.5), torch.zeros(4, dtype=torch.long)
+    asked = []
+
+    def model(images):  # the first image can be fooled by any change, the others by none
+        asked.append(len(images))
+        easy = (images != 0.5).flatten(1).any(1) & (len(asked) > 1)
+        hard = torch.arange(len(images)) > 0 if len(images) == 4 else torch.ones(len(images), dtype=torch.bool)
+        wrong = easy & ~hard
+        return torch.stack([1.0 - 2 * wrong.float(), torch.zeros(len(images))], 1)
+
+    Square(0.1, norm, queries=6)(model, x, y)
+    assert asked == [4, 4, 3, 3, 3, 3, 3]

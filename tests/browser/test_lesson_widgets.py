@@ -157,7 +157,15 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
     assert page.failures == []
 
 
-@pytest.mark.parametrize(("lesson", "live"), [("03_mislas.ipynb", 1), ("04_reslt.ipynb", 2)])
+@pytest.mark.parametrize(
+    ("lesson", "live"),
+    [
+        ("03_mislas.ipynb", 1),
+        ("04_reslt.ipynb", 2),
+        ("05_adversarial_examples.ipynb", 1),
+        ("06_lbgat.ipynb", 1),
+    ],
+)
 def test_every_control_moves_its_figure(lab, page, lesson, live):
     page.goto(lab(lesson))
     run_all(page)
