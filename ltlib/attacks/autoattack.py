@@ -83,7 +83,8 @@ class Official:
         attack = _package().AutoAttack(logits, norm=norm, eps=self.epsilon, seed=0, device=x.device)
         attack.verbose = False
         # its check for zero gradients needs contiguous images
-        return attack.run_standard_evaluation(x.contiguous(), y)
+        found = attack.run_standard_evaluation(x.contiguous(), y)
+        return found[0] if isinstance(found, tuple) else found  # the copy on PyPI returns the new labels as well
 
 
 def _package() -> ModuleType:
