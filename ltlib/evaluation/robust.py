@@ -154,12 +154,14 @@ def robust_report(
         raise InputError(f"The attacks of one report need one epsilon and norm; got {sorted(balls)}.")
     ((epsilon, norm),) = balls
     right = withstood(method, images, labels, attacks, chunk=chunk, seed=seed, folder=folder, say=say)
+    final = right[list(attacks)[-1]]
     chosen = torch.linspace(0, len(images) - 1, min(probe_images, len(images)), device=images.device).long()
     devices = [images.device] if images.is_cuda else []
     with torch.random.fork_rng(devices), attacked(method):
         torch.manual_seed(seed)
         other = surrogate.eval().logits if surrogate else None
-        checks = sanity(method.logits, to_float(images[chosen]), labels[chosen], epsilon, norm, other)
+        x, y = to_float(images[chosen]), labels[chosen]
+        checks = sanity(method.logits, x, y, epsilon, norm, other, float(final[chosen.cpu()].mean()))
     largest = float(right["size"].max())
     checks.append(
         Check(
@@ -169,7 +171,7 @@ def robust_report(
             f"at most {epsilon:.6f}",
         )
     )
-    y, final = labels.cpu().numpy(), right[list(attacks)[-1]]
+    y = labels.cpu().numpy()
     return {
         "epsilon": epsilon,
         "norm": norm,

@@ -14,7 +14,13 @@ MARKERS = "os^Dv<>Pph*X"
 
 
 def adversarial_example(
-    x: np.ndarray, x_adv: np.ndarray, names: Sequence[str], before: np.ndarray, after: np.ndarray, label: int
+    x: np.ndarray,
+    x_adv: np.ndarray,
+    names: Sequence[str],
+    before: np.ndarray,
+    after: np.ndarray,
+    label: int,
+    steps: int,
 ) -> Picture:
     """An image, the change, the changed image, and what the network thinks of both.
 
@@ -23,6 +29,7 @@ def adversarial_example(
         names: of the classes.
         before, after: probabilities (K,).
         label: the true class.
+        steps: that the attack took.
     """
     figure, axes = _figure(10, 2.9, columns=4, width_ratios=[1, 1, 1, 1.6])
     change = x_adv - x
@@ -30,7 +37,7 @@ def adversarial_example(
     shown = change / (2 * size) + 0.5 if size else np.full_like(x, 0.5)
     titles = (
         f"{names[before.argmax()]}, {before.max():.0%} sure",
-        f"change, at most {255 * size:.1f}/255\n(stretched)",
+        f"change, at most {255 * size:.1f}/255\n{steps} steps (stretched)",
         f"{names[after.argmax()]}, {after.max():.0%} sure",
     )
     for ax, image, title in zip(axes, (x, shown, x_adv), titles, strict=False):
@@ -49,7 +56,7 @@ def adversarial_example(
     return Picture(
         figure,
         f"A {names[label]}, taken for {names[before.argmax()]} ({before.max():.0%}); changed by at most "
-        f"{255 * size:.1f}/255 it is taken for {names[after.argmax()]} ({after.max():.0%}).",
+        f"{255 * size:.1f}/255 in {steps} steps it is taken for {names[after.argmax()]} ({after.max():.0%}).",
     )
 
 

@@ -122,6 +122,25 @@ def test_report_holds_the_number_and_all_that_stands_behind_it(method):
     assert "reliable" in as_lines(report)[1]
 
 
+def test_a_scale_that_only_misleads_cross_entropy_spoils_no_number_of_other_attacks(trained):
+    """The margin does not care how large the logits are; a report of both attacks is right, of the first alone not."""
+    network, x, y = trained
+
+    class Loud(CrossEntropy):
+        def logits(self, images):
+            return 200 * self.network(images)
+
+    loud = Loud(network, torch.tensor([150] * 4))
+    images = (x * 255).round().to(torch.uint8)
+    attacks = {"PGD": PGD(EPSILON), "PGD margin": PGD(EPSILON, loss="margin")}
+    found = {}
+    for names in (("PGD",), ("PGD", "PGD margin")):
+        report = robust_report(loud, images, y, {name: attacks[name] for name in names}, probe_images=50)
+        found[names[-1]] = {check["name"]: check["passed"] for check in report["checks"]}
+    assert not found["PGD"]["the scale of the logits hides nothing"]
+    assert found["PGD margin"]["the scale of the logits hides nothing"]
+
+
 def test_a_failed_check_makes_the_number_unreliable(method):
     honest, images, labels = method
     masked = CrossEntropy(honest.network, honest.counts)

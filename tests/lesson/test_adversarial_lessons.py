@@ -50,13 +50,13 @@ def test_example_shows_the_change_stretched_to_its_size():
     x_adv = x.copy()
     x_adv[0, 1, 2] += 2 / 255
     picture = adversarial_plots.adversarial_example(
-        x, x_adv, "AB", before=np.array([0.9, 0.1]), after=np.array([0.2, 0.8]), label=0
+        x, x_adv, "AB", before=np.array([0.9, 0.1]), after=np.array([0.2, 0.8]), label=0, steps=5
     )
-    assert picture.text == ("A A, taken for A (90%); changed by at most 2.0/255 it is taken for B (80%).")
+    assert picture.text == ("A A, taken for A (90%); changed by at most 2.0/255 in 5 steps it is taken for B (80%).")
     change = np.asarray(picture.figure.axes[1].images[0].get_array())
     assert change[1, 2].tolist() == [1.0, 0.5, 0.5]
     assert (change[0] == 0.5).all()
-    same = adversarial_plots.adversarial_example(x, x, "AB", np.array([0.9, 0.1]), np.array([0.9, 0.1]), 0)
+    same = adversarial_plots.adversarial_example(x, x, "AB", np.array([0.9, 0.1]), np.array([0.9, 0.1]), 0, 1)
     assert "at most 0.0/255" in same.text
 
 
