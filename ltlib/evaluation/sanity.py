@@ -186,12 +186,13 @@ def _scale(p: Probe) -> Check:
     logits are scaled. That spoils a number only if the attacks behind it miss them as well."""
     values = [p.under(lambda x, factor=factor: factor * p.logits(x)) for factor in (0.1, 1.0, 10.0)]
     reported = values[1] if p.withstood is None else p.withstood
+    least = max(reported - SCALE_TOLERANCE, 0.0)
     words = ", ".join(f"{v:.1%}" for v in values)
     return Check(
         "the scale of the logits hides nothing",
-        min(values) >= reported - SCALE_TOLERANCE,
+        min(values) >= least,
         f"PGD-20 on logits times 0.1, 1, 10: {words}",
-        f"at least {reported - SCALE_TOLERANCE:.1%}, {SCALE_TOLERANCE:.0%} below the number itself",
+        f"at least {least:.1%}",
     )
 
 

@@ -1,0 +1,37 @@
+"""The reference runs that stand in the repository: whole, in order, and what lessons 04 and 06 say of them."""
+
+import pytest
+
+from ltlib.experiments import reference
+
+STUDIES = sorted(folder.name for folder in reference.studies().iterdir() if folder.is_dir())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_record_tells_where_its_numbers_come_from(study):
+    records = reference.read(study)
+    assert records
+    for record in records:
+        for name in ("command", "data", "hardware", "versions", "revision", "weights_sha256"):
+            assert record[name], (record["id"], name)
+        for report in record.get("robust", []):
+            assert report["run"] == record["id"]
+            assert report["reliable"] is all(check["passed"] for check in report["checks"])
+            assert report["robust_accuracy"] <= report["clean_accuracy"]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_order_names_every_row_and_no_other(study):
+    order = (reference.studies() / study / "order.txt").read_text().splitlines()
+    assert order == list(reference.by_label(study))
+
+
+def test_what_lesson_04_says_of_real_images():
+    rows = {row["label"]: row for row in reference.summary("reslt_cifar10_exact")}
+    assert all(row["n"] == 3 for row in rows.values())
+    reslt, plain = rows["ResLT"], rows["cross-entropy"]
+    assert reslt["accuracy"] > plain["accuracy"] + 0.03
+    assert reslt["few"] > plain["few"] + 0.08
+    assert rows["trivial branches"]["accuracy"] < plain["accuracy"] < reslt["accuracy"]
+    betas = [rows[label]["accuracy"] for label in rows if label.startswith("ResLT, beta")] + [reslt["accuracy"]]
+    assert betas == sorted(betas)
