@@ -35,3 +35,25 @@ def test_what_lesson_04_says_of_real_images():
     assert rows["trivial branches"]["accuracy"] < plain["accuracy"] < reslt["accuracy"]
     betas = [rows[label]["accuracy"] for label in rows if label.startswith("ResLT, beta")] + [reslt["accuracy"]]
     assert betas == sorted(betas)
+
+
+def test_what_lesson_06_says_of_the_letters():
+    """LBGAT with the label: at least 2 points more clean accuracy than AT and TRADES(6), at no less robustness."""
+    rows = {row["label"]: row for row in reference.robust_summary("adversarial_glyphs", "APGD-CE + APGD-T", 8 / 255)}
+    guided = rows["LBGAT0 + CE"]
+    for label in ("AT", "TRADES 6"):
+        assert rows[label]["n"] == guided["n"] == 3
+        assert guided["clean"] > rows[label]["clean"] + 0.02
+        assert guided["robust"] > rows[label]["robust"] - 0.01
+    assert all(row["reliable"] == row["n"] for row in rows.values())
+
+
+def test_our_ensemble_and_the_official_autoattack_agree():
+    """Lesson 05: within a point, on the networks that both attacked."""
+    pairs = []
+    for record in reference.read("adversarial_glyphs"):
+        found = {" + ".join(report["attacks"]): report["robust_accuracy"] for report in record.get("robust", [])}
+        if "AutoAttack" in found:
+            pairs.append((found["AutoAttack"], found["APGD-CE + APGD-T + Square"]))
+    assert len(pairs) == 3
+    assert all(abs(official - ours) <= 0.01 for official, ours in pairs)
