@@ -10,12 +10,12 @@ machine disturbs them alike; the ratio is that of the medians.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -89,11 +89,13 @@ def seconds(step: Callable[[Batch], None], batch: Batch) -> float:
 
 
 def peak(name: str, options: argparse.Namespace, device: torch.device) -> int:
-    """Most bytes in use after a step: of the GPU, or resident."""
+    """Most bytes in use after a step: of the GPU, or resident (Linux)."""
     MAKE[name](options.backbone, options.natural, device)(make_batch(options.batch, device))
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # not getrusage: its maximum begins with that of the process that started this one
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def memory_per_image(name: str, options: argparse.Namespace) -> float:
