@@ -125,7 +125,7 @@ def load(run: Run) -> Method:
         raise InputError(f"Run {run.id} is {run.state}: finish it before its weights can be loaded.")
     network, counts = _network(info["recipe"], info["data"]), torch.tensor(info["data"]["counts"])
     method = methods.make(info["experiment"]["method"], network, counts, **info["hyperparameters"])
-    method.load_state_dict(runs.read_weights(run))
+    runs.fill(method, runs.read_weights(run), run)
     return method.eval()
 
 

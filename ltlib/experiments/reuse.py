@@ -86,7 +86,7 @@ def guide(run: Run, method: Method) -> None:
         InputError: they are missing or damaged, or no plain network's.
     """
     source = METHODS[run.info["experiment"]["method"]]
-    method.natural.load_state_dict(source.plain_weights(runs.read_weights(run)))
+    runs.fill(method.natural, source.plain_weights(runs.read_weights(run)), run)
 
 
 def _check_usable(run: Run, name: str, data: Prepared) -> None:

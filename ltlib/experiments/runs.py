@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltlib import paths
 from ltlib.errors import InputError, nearest
@@ -192,6 +192,18 @@ def read_weights(run: Run) -> dict[str, Tensor]:
         return from_safetensors(file.read_bytes())
     except (OSError, SafetensorError) as error:
         raise InputError(f"The weights in {file} are missing or damaged: delete the run, train it again.") from error
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], run: Run) -> None:
+    """Give a module the weights of a run.
+
+    Raises:
+        InputError: they are those of another architecture.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"The weights of run {run.id} do not fit this network: train the run again.") from error
 
 
 def as_text(rows: list[dict[str, object]]) -> str:

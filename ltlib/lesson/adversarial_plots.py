@@ -124,10 +124,10 @@ def boundaries(
     """
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure, (first,) = _figure(3.3 * columns, 3.5 * rows)
-    first.remove()
-    for i, (name, share) in enumerate(panels.items()):
-        ax = figure.add_subplot(rows, columns, i + 1)
+    figure, axes = _figure(3.3 * columns, 3.5 * rows, columns, rows)
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    for ax, (name, share) in zip(axes, panels.items(), strict=False):
         along = np.linspace(0, 1, len(share))
         ax.contourf(along, along, share, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.55)
         ax.contour(along, along, share, levels=[0.5], colors="black", linewidths=1.5)

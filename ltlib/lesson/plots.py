@@ -53,11 +53,13 @@ class Picture:
         return {"image/png": image, "text/plain": self.text}, {"image/png": {"alt": self.text}}
 
 
-def _figure(width: float, height: float, columns: int = 1, **options: object) -> tuple[Figure, Sequence[Axes]]:
+def _figure(
+    width: float, height: float, columns: int = 1, rows: int = 1, **options: object
+) -> tuple[Figure, Sequence[Axes]]:
     """Axes on a figure of its own, outside pyplot, so that nothing is shown twice or leaks."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False, **options)[0]
+        axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
     return figure, axes
 
 

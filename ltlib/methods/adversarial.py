@@ -85,6 +85,8 @@ class AdversarialTraining(Method):
 
     def current_attack(self) -> PGD:
         """The training attack at this point of the ramp."""
+        if not self.ramp:
+            return self.attack  # without a look at `seen`, for which a GPU would have to wait
         images = self.ramp * self.counts.sum().item()
         if self.seen >= images:
             return self.attack

@@ -175,6 +175,11 @@ def test_bad_natural_runs_are_refused():
     ):
         with pytest.raises(InputError, match=message):
             smoke("bgat", overrides, **fields)
+    natural.update(recipe=natural.info["recipe"] | {"backbone": "resnet14"})
+    with pytest.raises(InputError, match="do not fit this network: train the run again"):
+        smoke("bgat", f"natural_run={natural.id}")
+    with pytest.raises(InputError, match="do not fit this network: train the run again"):
+        load(natural)
     natural.update(state="failed")
     with pytest.raises(InputError, match="is failed: finish it first"):
         smoke("bgat", f"natural_run={natural.id}")
