@@ -33,9 +33,20 @@ def train(**fields: str) -> None:
     from ltlib.experiments import execute, runs
     from ltlib.experiments.experiment import Experiment
 
-    run = execute.execute(Experiment.parse(**_given(fields)))
-    print(runs.as_text(runs.table([run])))
-    print(f"groups by the threshold rule; everything is in {run.folder}")
+    seeds = fields.pop("seeds")
+    if seeds is None:
+        run = execute.execute(Experiment.parse(**_given(fields)))
+        print(runs.as_text(runs.table([run])))
+        print(f"groups by the threshold rule; everything is in {run.folder}")
+        return
+
+    from ltlib.experiments.seeds import parse_seeds, train_together
+
+    if fields["seed"] is not None:
+        raise InputError("Give --seed or --seeds, not both.")
+    found = train_together(Experiment.parse(**_given(fields)), parse_seeds(seeds))
+    print(runs.as_text(runs.table(found)))
+    print(f"groups by the threshold rule; everything is in {found[0].folder.parent}")
 
 
 def report(**fields: str) -> None:
@@ -163,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    _experiment_flags(verb(verbs, "train", train))
+    trainer = verb(verbs, "train", train)
+    _experiment_flags(trainer)
+    trainer.add_argument("--seeds", help="several seeds at once, such as 0,1,2, each with a run of its own")
     reporter = verb(verbs, "report", report)
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")

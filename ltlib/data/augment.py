@@ -75,8 +75,8 @@ def mixup(x: Tensor, y: Tensor, alpha: float) -> Mixed:
         y: labels (N,).
         alpha: > 0; 1 draws lambda uniformly, small values mix little.
     """
-    a = torch.tensor(alpha, device=x.device)
-    lam = torch.distributions.Beta(a, a).sample()
+    a = torch.full((), alpha, device=x.device)
+    lam = torch.distributions.Beta(a, a, validate_args=False).sample()  # to validate is to wait for the device
     partner = torch.randperm(len(x), device=x.device)
     return mix(x, y, partner, lam)
 

@@ -53,8 +53,8 @@ class Loader:
         self.images, self.labels = images, labels
         self.batch_size, self.augmentation = batch_size, augmentation
         self.batches = LENGTHS[length](len(labels), batch_size)
-        size = len(labels) if length == "all" else self.batches * batch_size
-        self.sampler = samplers.make(sampler, labels, epochs, size)
+        self.size = len(labels) if length == "all" else self.batches * batch_size
+        self.sampler = samplers.make(sampler, labels, epochs, self.size)
 
     def __len__(self) -> int:
         """Batches an epoch."""

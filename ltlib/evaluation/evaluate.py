@@ -22,9 +22,9 @@ def predict(method: Method, images: Tensor, batch_size: int = 500) -> Tensor:
     """
     was_training = method.training
     method.eval()
-    logits = [method.logits(to_float(x)).float().cpu() for x in images.split(batch_size)]
+    logits = torch.cat([method.logits(to_float(x)).float() for x in images.split(batch_size)])
     method.train(was_training)
-    return torch.cat(logits)
+    return logits.cpu()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -40,11 +40,13 @@ def _torch() -> list[str]:
     try:
         import torch
 
-        from ltlib.training.device import choose_device, hardware, resolve_precision
+        from ltlib.training import device as devices
 
-        device = choose_device()
-        facts = ", ".join(f"{key} {value}" for key, value in hardware(device).items())
-        lines = [f"{facts}; the paper profile trains in {resolve_precision('auto', device)}"]
+        device = devices.choose_device()
+        devices.use_available_cores()
+        lines = [", ".join(f"{key} {value}" for key, value in devices.hardware(device).items())]
+        precision = devices.resolve_precision("auto", device)
+        lines.append(f"the paper profile trains in {precision}: {devices.why_precision(device)}")
     except (ImportError, OSError) as error:
         return [f"!! torch cannot be imported ({error}): install it again, see README."]
     try:

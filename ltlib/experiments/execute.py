@@ -28,7 +28,7 @@ from ltlib.experiments.runs import Run
 from ltlib.methods import Method
 from ltlib.models import Network
 from ltlib.training.checkpoint import write_atomic
-from ltlib.training.device import choose_device, hardware, reproducible
+from ltlib.training.device import choose_device, hardware, reproducible, use_available_cores
 from ltlib.training.engine import Engine, Split
 from ltlib.training.progress import Progress
 
@@ -48,6 +48,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     """
     recipe, own = resolve(experiment)
     device = choose_device()
+    use_available_cores()
     data = prepare(experiment, recipe)
     first = reuse.stage1_run(experiment, recipe, own, data, runs_dir)
     natural = reuse.natural_run(own, data, runs_dir)
@@ -99,6 +100,7 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
         reason="",
         finished=_now(),
         seconds=round(sum(record["seconds"] for record in engine.history), 1),
+        compile_seconds=round(sum(record.get("compile_seconds", 0) for record in engine.history), 1),
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
     )

@@ -121,6 +121,10 @@ class AdversarialTraining(Method):
             for (name, w), g in zip(named.items(), gradients, strict=True)
         }
 
+    @property
+    def decided_by_host(self) -> str:
+        return "ramp" if self.ramp else "ema" if self.average else ""
+
     def after_step(self) -> None:
         """Let the average follow."""
         if self.average:

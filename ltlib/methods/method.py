@@ -75,6 +75,12 @@ class Method(nn.Module):
         """Training loss of a batch, a scalar."""
         raise NotImplementedError
 
+    @property
+    def decided_by_host(self) -> str:
+        """The setting by which a step differs from the one before in more than its numbers, and which makes a GPU
+        wait for the host; empty if there is none."""
+        return ""
+
     def after_step(self) -> None:
         """Called after each step of the optimiser."""
 

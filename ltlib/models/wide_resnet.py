@@ -20,10 +20,10 @@ class PreActivation(nn.Module):
         self.shortcut = _conv(channels_in, channels, 1, stride) if channels_in != channels else None
 
     def forward(self, x: Tensor) -> Tensor:
-        z = F.relu(self.bn1(x))
+        z = F.relu(self.bn1(x), inplace=True)
         past = self.shortcut(z) if self.shortcut else x
         z = self.conv1(z)
-        return self.conv2(F.relu(self.bn2(z))) + past
+        return self.conv2(F.relu(self.bn2(z), inplace=True)) + past
 
 
 class WideResNet(nn.Module):
@@ -52,7 +52,7 @@ class WideResNet(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps before pooling, (B, 64 width, H/4, W/4)."""
-        return F.relu(self.norm(self.stages(self.stem(x))))
+        return F.relu(self.norm(self.stages(self.stem(x))), inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x).mean((2, 3))
@@ -70,8 +70,8 @@ class Basic(nn.Module):
             self.shortcut = nn.Sequential(_conv(channels_in, channels, 1, stride), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        z = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(z)) + self.shortcut(x))
+        z = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(z)) + self.shortcut(x), inplace=True)
 
 
 class ResNet18(nn.Module):
@@ -86,7 +86,7 @@ class ResNet18(nn.Module):
 
     def __init__(self, strides: tuple[int, int, int, int]):
         super().__init__()
-        self.stem = nn.Sequential(_conv(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
+        self.stem = nn.Sequential(_conv(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
         channels = (64, 64, 128, 256, 512)
         self.stages = nn.Sequential(
             *(

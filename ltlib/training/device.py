@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 
+import joblib
 import torch
 
 from ltlib.errors import InputError, check_choice
@@ -22,6 +23,16 @@ def choose_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def use_available_cores() -> None:
+    """Let torch use as many threads as this process may use cores, which ``OMP_NUM_THREADS`` overrules.
+
+    torch counts the cores of the machine; in a container that may use two of sixty-four, all its threads would
+    wait for each other.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count(only_physical_cores=True)))
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the hardware itself computes in bfloat16, so that it is faster and not only smaller."""
     if device.type == "cuda":
@@ -35,6 +46,17 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     return precision
+
+
+def why_precision(device: torch.device) -> str:
+    """Why ``auto`` chooses what it chooses, for people."""
+    if device.type == "cuda":
+        return "the GPU computes in bfloat16" if has_bfloat16(device) else "the GPU has no bfloat16 of its own"
+    if torch.cpu._is_amx_tile_supported():
+        return "the processor multiplies bfloat16 matrices (AMX)"
+    if torch.cpu._is_avx512_bf16_supported():
+        return "the processor multiplies in bfloat16 (AVX512-BF16)"
+    return "the processor has neither AMX nor AVX512-BF16, and bfloat16 would only be slower"
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

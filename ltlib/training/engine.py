@@ -6,6 +6,7 @@ method only through the interface in ``ltlib/methods/method.py``, and nothing of
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ltlib.data.loader import Batch, Loader
-from ltlib.errors import TrainingStopped
+from ltlib.errors import InputError, TrainingStopped
 from ltlib.evaluation.evaluate import accuracy, predict
 from ltlib.methods.method import Method, Stage
 from ltlib.training import checkpoint
+from ltlib.training.compiled import CapturedStep, compile_networks, eager
 from ltlib.training.device import autocast, generator_states, resolve_precision, set_generator_states
 from ltlib.training.schedule import SCHEDULES
 
@@ -40,6 +42,8 @@ class Options:
     augmentation: str = "crop_flip"
     precision: str = "auto"
     deterministic: bool = True
+    compile: bool = False  # translate the networks by torch.compile
+    capture: bool = False  # record the step as one CUDA graph and replay it
     evaluate_every: int = 1  # epochs between looks at the test set; the last epoch is always measured
 
 
@@ -51,12 +55,22 @@ class Engine:
         train: training images and labels, on the same device.
         options: see :class:`Options`.
         evaluate: name -> split whose accuracy is measured along the way.
+
+    Raises:
+        InputError: ``capture`` is asked of a CPU, or of a method whose step the host decides on.
     """
 
     def __init__(self, method: Method, train: Split, options: Options, evaluate: dict[str, Split]):
         self.method, self.train, self.options, self.evaluate = method, train, options, evaluate
         self.device = train[0].device
         self.precision = resolve_precision(options.precision, self.device)
+        # To look at a loss is free on a CPU, but a GPU would run out of work meanwhile.
+        self.look_at_each_step = self.device.type == "cpu"
+        if options.capture:
+            _check_capture(method, self.device)
+        if options.compile:
+            compile_networks(method)
+        self.eager = eager if options.compile else contextlib.nullcontext
         self.stages = method.stages(options.epochs, options.schedule)
         self.total_epochs = sum(stage.epochs for stage in self.stages)
         self.history: list[dict] = []
@@ -98,12 +112,16 @@ class Engine:
         self.method.begin(self.stage)
         o = self.options
         self.optimizer = torch.optim.SGD(
-            self.method.param_groups(self.stage),
-            lr=o.lr,
+            [group | {"lr": self._rate(o.lr)} for group in self.method.param_groups(self.stage)],
             momentum=o.momentum,
             weight_decay=o.weight_decay,
             nesterov=o.nesterov,
+            fused=True,
         )
+        # While this is 1 the fused optimiser leaves the weights alone: they stay as before the first bad step.
+        self.optimizer.found_inf = self.halt = torch.zeros((), device=self.device)
+        self.take_step = CapturedStep(self._step) if o.capture else self._step
+        self.fresh = True
         self.loader = Loader(
             *self.train,
             sampler=self.stage.sampler,
@@ -115,55 +133,87 @@ class Engine:
 
     def _epoch(self) -> dict:
         """Train one epoch and measure; returns its record."""
-        started = time.perf_counter()
         lr = self.options.lr * SCHEDULES[self.stage.schedule](self.epoch, self.stage.epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_factor", 1.0)
+            rate = lr * group.get("lr_factor", 1.0)
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
-        self.method.train()
-        loss, images = 0.0, 0
-        for step, batch in enumerate(self.loader.epoch(self.epoch)):
-            loss += self._step(batch, step) * len(batch.y)
-            images += len(batch.y)
-        seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        loss, compiling = self._train_epoch()
+        seconds = time.perf_counter() - started - compiling
 
         self.epoch += 1
         number = len(self.history) + 1
-        record = {"epoch": number, "stage": self.stage.name, "lr": lr, "loss": loss / images}
+        record = {"epoch": number, "stage": self.stage.name, "lr": lr, "loss": loss}
         if number % self.options.evaluate_every == 0 or number == self.total_epochs:
-            for name, (x, y) in self.evaluate.items():
-                record[f"{name}_accuracy"] = accuracy(predict(self.method, x), y)
-        return record | {"seconds": seconds, "images_per_second": images / seconds}
+            with self.eager():
+                for name, (x, y) in self.evaluate.items():
+                    record[f"{name}_accuracy"] = accuracy(predict(self.method, x), y)
+        speed = {"seconds": seconds, "images_per_second": self.loader.size / seconds}
+        return record | speed | ({"compile_seconds": compiling} if compiling else {})
 
-    def _step(self, batch: Batch, step: int) -> float:
-        """One step of SGD; returns the loss."""
+    def _train_epoch(self) -> tuple[float, float]:
+        """All steps of an epoch; returns the mean loss, and the seconds that went into compiling."""
+        self.method.train()
+        total, waiting, compiling = 0.0, [], 0.0
+        for step, batch in enumerate(self.loader.epoch(self.epoch), 1):
+            started = time.perf_counter()
+            # A last, smaller batch would be compiled anew.
+            with contextlib.nullcontext() if len(batch.y) == self.options.batch_size else self.eager():
+                waiting.append((self.take_step(batch), len(batch.y)))
+            if self.fresh and self.options.compile:
+                compiling = time.perf_counter() - started
+            self.fresh = False
+            if self.look_at_each_step or step == len(self.loader):
+                total += self._read(waiting, step - len(waiting), batch)
+                waiting = []
+        return total / self.loader.size, compiling
+
+    def _step(self, batch: Batch) -> Tensor:
+        """One step of SGD; returns the loss and the norm of its gradient, (2,), without waiting for them."""
         with autocast(self.precision, self.device):
             loss = self.method.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        # One synchronisation tells both; checked before the step, so that the weights are still good.
-        value, size = torch.stack([loss.detach(), norm]).tolist()
-        if not (math.isfinite(value) and math.isfinite(size)):
-            where = f"stage {self.stage.name!r}, epoch {len(self.history) + 1}, step {step + 1}"
-            raise TrainingStopped(
-                f"Training stopped at {where}: {self._not_finite(batch, loss)} (loss {value:.4g}). The checkpoint of "
-                f"the last finished epoch is kept; try a lower lr, precision=float32, or look at the named tensor."
-            )
+        measured = torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)])
+        self.halt.copy_(torch.maximum(self.halt, (~measured.isfinite()).any()))
         self.optimizer.step()
         self.method.after_step()
-        return value
+        return measured
 
-    def _not_finite(self, batch: Batch, loss: Tensor) -> str:
+    def _read(self, waiting: list[tuple[Tensor, int]], before: int, batch: Batch) -> float:
+        """The summed loss of the images of some steps, of which ``before`` others came first.
+
+        Raises:
+            TrainingStopped: a loss or a gradient was not finite.
+        """
+        total = 0.0
+        values = torch.stack([measured for measured, _ in waiting]).tolist()  # here the host waits
+        for step, ((loss, norm), (_, images)) in enumerate(zip(values, waiting, strict=True), before + 1):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                where = f"stage {self.stage.name!r}, epoch {len(self.history) + 1}, step {step}"
+                raise TrainingStopped(
+                    f"Training stopped at {where}: {self._not_finite(batch, loss)} (loss {loss:.4g}). The checkpoint "
+                    f"of the last finished epoch is kept; try a lower lr, precision=float32, or look at the named "
+                    f"tensor."
+                )
+            total += loss * images
+        return total
+
+    def _not_finite(self, batch: Batch, loss: float) -> str:
         """Name the first tensor, in the order of computation, that holds NaN or an infinite value."""
         named = [("the batch of images", batch.x)]
         named += [(f"parameter {name!r}", p) for name, p in self.method.named_parameters()]
         named += [(f"buffer {name!r}", b) for name, b in self.method.named_buffers() if b.is_floating_point()]
-        named += [("the loss", loss)]
+        named += [("the loss", torch.tensor(loss))]
         named += [(f"the gradient of {n!r}", p.grad) for n, p in self.method.named_parameters() if p.grad is not None]
         found = (name for name, tensor in named if not torch.isfinite(tensor).all())
         return f"{next(found, 'the norm of all gradients')} is not finite"
+
+    def _rate(self, lr: float) -> float | Tensor:
+        """A learning rate as the optimiser needs it: a CUDA graph reads it from a tensor."""
+        return torch.full((), lr, device=self.device) if self.options.capture else lr
 
     def state_dict(self) -> dict:
         """Everything that the rest of the training depends on."""
@@ -185,3 +235,14 @@ class Engine:
         self.optimizer.load_state_dict(state["optimizer"])
         self.loader.sampler.load_state_dict(state["sampler"])
         set_generator_states(state["generators"], self.device)
+
+
+def _check_capture(method: Method, device: torch.device) -> None:
+    """Raise :class:`InputError` unless a CUDA graph can hold the method's step."""
+    if device.type != "cuda":
+        raise InputError(f"capture=true records CUDA graphs and needs a GPU; this is a {device.type}: leave it out.")
+    if method.decided_by_host:
+        raise InputError(
+            f"capture=true cannot hold a step that changes from one time to the next: switch {method.decided_by_host} "
+            f"off or leave capture out."
+        )

@@ -1,0 +1,95 @@
+"""Several seeds of one experiment at once, each in a process of its own.
+
+Small networks leave cores, and most of a GPU, idle. One process a seed fills them without touching a line of any
+method: each seed has its generators, its run folder and its lock, and gives what it gives alone. (Training all seeds
+as one network, by ``torch.func.vmap``, was measured too: on a CPU it is slower than one seed after another, because the
+convolutions become grouped ones.) On a GPU the processes take turns, unless NVIDIA's MPS runs: start it with
+``nvidia-cuda-mps-control -d``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+
+import joblib
+
+from ltlib.errors import InputError
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.report import expected_run
+from ltlib.experiments.runs import Run
+from ltlib.training.device import choose_device
+
+ONE_SEED = """
+import json, sys
+from ltlib.errors import InputError
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+try:
+    execute(Experiment(**json.loads(sys.argv[1])))
+except InputError as error:
+    sys.exit(f"error: {error}")
+except KeyboardInterrupt:
+    sys.exit("stopped")
+"""
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"0,1,2"`` as ``[0, 1, 2]``.
+
+    Raises:
+        InputError: an item is no whole number from 0, or comes twice.
+    """
+    items = [item.strip() for item in text.split(",")]
+    if not all(item.isdecimal() for item in items):
+        raise InputError(f"seeds must be whole numbers with commas between them, such as 0,1,2; got {text!r}.")
+    if len(set(map(int, items))) < len(items):
+        raise InputError(f"seeds must differ from each other; got {text!r}.")
+    return [int(item) for item in items]
+
+
+def train_together(experiment: Experiment, seeds: list[int]) -> list[Run]:
+    """Train (or resume, or reload) the experiment with every seed; as many at once as there are cores, or on a GPU all.
+
+    Args:
+        experiment: its own seed is not used.
+        seeds: at least one.
+
+    Returns:
+        The runs, in the order of the seeds.
+
+    Raises:
+        InputError: the experiment cannot be run, or a seed failed; the others are finished then.
+    """
+    experiments = [replace(experiment, seed=seed) for seed in seeds]
+    found = [expected_run(e) for e in experiments]  # checks everything, and decodes the data once for all
+    cores = joblib.cpu_count(only_physical_cores=True)
+    at_once = min(len(seeds), cores) if choose_device().type == "cpu" else len(seeds)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // at_once))
+    with ThreadPoolExecutor(at_once) as pool:
+        status = list(pool.map(lambda e: _train(e, threads), experiments))
+    failed = [seed for seed, error in zip(seeds, status, strict=True) if error]
+    if failed:
+        raise InputError(
+            f"Seed {', '.join(map(str, failed))} did not finish, for the reason above; the same command resumes it."
+        )
+    return found
+
+
+def _train(experiment: Experiment, threads: str) -> int:
+    """Train one seed in a process of its own and repeat what it says; returns its exit status."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ONE_SEED, json.dumps(asdict(experiment))],
+        env=os.environ | {"OMP_NUM_THREADS": threads},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        for line in process.stdout:
+            print(f"seed {experiment.seed} | {line}", end="", flush=True)
+    return process.returncode

@@ -1,0 +1,76 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ltlib import paths
+from ltlib.__main__ import main
+from ltlib.errors import InputError
+from ltlib.experiments import runs
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.report import expected_run
+from ltlib.experiments.seeds import parse_seeds, train_together
+
+SMALL = "image_size=8, num_classes=3, n_max=20, epochs=2"
+SMOKE = {"profile": "smoke", "method": "mixup", "imbalance_factor": 2.0, "overrides": SMALL}
+
+
+def test_seeds_together_equal_each_alone_bit_for_bit(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    together = train_together(Experiment(**SMOKE), [1, 2])
+    said = capfd.readouterr().out
+    assert "seed 1 | mixup  epoch 2/2" in said
+    assert "seed 2 | mixup  epoch 2/2" in said
+    weights = []
+    for seed, run in zip((1, 2), together, strict=True):
+        alone = execute(Experiment(**SMOKE, seed=seed), tmp_path / "alone")
+        assert run.state == "finished"
+        assert run.id == alone.id
+        weights.append(runs.read_weights(run))
+        for name, tensor in runs.read_weights(alone).items():
+            assert torch.equal(weights[-1][name], tensor)
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_seed_in_use_elsewhere_is_named_and_the_other_finishes(capfd):
+    held, free = (expected_run(Experiment(**SMOKE, seed=seed)) for seed in (0, 1))
+    with held.locked(), pytest.raises(InputError, match="Seed 0 did not finish"):
+        train_together(Experiment(**SMOKE), [0, 1])
+    assert "seed 0 | error: The run folder" in capfd.readouterr().out
+    assert (held.state, free.state) == ("new", "finished")
+
+
+@pytest.mark.parametrize(("text", "said"), [("0,x", "whole numbers"), ("", "whole numbers"), ("1,1", "must differ")])
+def test_seeds_that_are_none_are_refused(text, said):
+    with pytest.raises(InputError, match=said):
+        parse_seeds(text)
+    assert parse_seeds("3, 0,12") == [3, 0, 12]
+
+
+def test_seed_and_seeds_together_are_refused(capsys):
+    assert main(["train", "--seed", "1", "--seeds", "1,2"]) == 2
+    assert "not both" in capsys.readouterr().err
+    assert not paths.runs_root().exists()
+
+
+def test_ctrl_c_stops_all_seeds_and_the_same_command_resumes():
+    flags = ["--profile", "smoke", "--imbalance-factor", "2", "--overrides", SMALL.replace("epochs=2", "epochs=400")]
+    command = [sys.executable, "-m", "ltlib", "train", "--seeds", "0,1", *flags]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes)
+    seen = set()
+    while len(seen) < 2:  # until both have finished an epoch
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        if "epoch" in line:
+            seen.add(line.split(" | ")[0])
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command resumes" in error
+    assert [run.state for run in runs.all_runs()] == ["interrupted", "interrupted"]
