@@ -1,6 +1,6 @@
 """What a method adds to plain cross-entropy on the same network: parameters, and time for a training step.
 
-    python tests/benchmarks/methods.py [--backbone resnet32] [--batches 10] [--rounds 5]
+    python -m tests.benchmarks.methods [--backbone resnet32] [--batches 10] [--rounds 5]
 
 All take turns in one process, so that a noisy machine disturbs them alike; a ratio is that of the medians.
 """
@@ -8,8 +8,6 @@ All take turns in one process, so that a noisy machine disturbs them alike; a ra
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 
 import torch
 
@@ -20,6 +18,7 @@ from ltlib.experiments.runs import as_text
 from ltlib.methods import Method
 from ltlib.training.device import choose_device, hardware
 from ltlib.training.engine import Engine, Options
+from tests.benchmarks.race import race
 
 ROWS = {
     "cross-entropy": ("cross_entropy", {}),
@@ -40,15 +39,6 @@ def engine(backbone: str, name: str, own: dict, images: int, device: torch.devic
     return Engine(method.to(device, memory_format=torch.channels_last), (pixels, labels), Options(epochs=100), {})
 
 
-def seconds(trained: Engine, device: torch.device) -> float:
-    """Of one epoch."""
-    started = time.perf_counter()
-    trained._epoch()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
 def parameters(method: Method) -> int:
     return sum(p.numel() for p in method.parameters())
 
@@ -63,13 +53,7 @@ def main() -> None:
     engines = {
         label: engine(options.backbone, name, own, 128 * options.batches, device) for label, (name, own) in ROWS.items()
     }
-    for warm in engines.values():
-        seconds(warm, device)
-    times: dict[str, list[float]] = {label: [] for label in engines}
-    for _ in range(options.rounds):
-        for label, trained in engines.items():
-            times[label].append(seconds(trained, device))
-    medians = {label: statistics.median(values) for label, values in times.items()}
+    medians = race({label: trained._epoch for label, trained in engines.items()}, options.rounds)
     plain = engines["cross-entropy"]
     print(f"{options.backbone}, batch 128, 32x32, {hardware(device)}, {plain.precision}")
     print(
