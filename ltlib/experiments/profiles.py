@@ -124,8 +124,8 @@ PROFILE_OF_METHOD: dict[tuple[str, str], dict[str, object]] = {
     **{("smoke", method): {"attack_steps": 1} for method in ("at", "alp", "trades")},
 }
 
-# A slice of the large sets that two cores learn from in two minutes: few classes, seen small, by a network of the papers'
-# family that starts from nothing. The fixed sets of ResLT are for all classes, so it goes by their counts.
+# A slice of the large sets from which two cores learn in two minutes: few classes, seen small, by a network of the
+# papers' family that starts from nothing. The fixed sets of ResLT are for all classes, so it goes by their counts.
 SLICE = {
     "backbone": "resnet10",
     "pretrained": False,
