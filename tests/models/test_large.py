@@ -123,7 +123,7 @@ def test_training_leaves_a_frozen_backbone_untouched(method):
     trained = methods.make(method, network, torch.tensor([30, 20, 10, 5]), **own)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     batch = Batch(torch.rand(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1]))
-    stage = Stage("train", 1, "instance_balanced", "constant")
+    stage = trained.stages(1, "constant")[0]
     trained.begin(stage)
     optimizer = torch.optim.SGD(trained.param_groups(stage), lr=0.1, weight_decay=0.1)
     for _ in range(2):
