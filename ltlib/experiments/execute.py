@@ -27,6 +27,7 @@ from ltlib.experiments.profiles import Recipe, resolve
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
 from ltlib.models import Network
+from ltlib.models.pretrained import load_pretrained
 from ltlib.training.checkpoint import write_atomic
 from ltlib.training.device import choose_device, hardware, reproducible, use_available_cores
 from ltlib.training.engine import Engine, Split
@@ -110,9 +111,11 @@ def build(name: str, own: dict[str, object], recipe: Recipe, data: Prepared) -> 
     """The untrained method, on the CPU.
 
     Raises:
-        InputError: a hyper-parameter is out of range.
+        InputError: a hyper-parameter is out of range, or ImageNet weights cannot be had.
     """
     network = _network(asdict(recipe), data.description())
+    if recipe.pretrained:
+        load_pretrained(network, recipe.backbone)
     return methods.make(name, network, torch.from_numpy(data.counts), **own)
 
 
@@ -134,7 +137,8 @@ def load(run: Run) -> Method:
 def _network(recipe: dict, data: dict) -> Network:
     """The untrained network of a recipe for these data."""
     mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
-    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std))
+    frozen = recipe.get("frozen", False)
+    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen)
 
 
 def on_device(images: Images, device: torch.device) -> Split:

@@ -76,6 +76,8 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
     )
     if experiment.imbalance_type == "natural":
         data = _head_first(data)
+    if 0 < recipe.max_classes < data.num_classes:
+        data = _some_classes(data, recipe.max_classes)
     chosen = _long_tail(experiment, recipe, data.train, data.num_classes)
     kept, held_out = chosen, None
     if recipe.validation:
@@ -105,6 +107,20 @@ def _head_first(data: Dataset) -> Dataset:
     new_label = np.argsort(order)
     splits = {name: Images(s.pixels, new_label[s.labels]) for name, s in (("train", data.train), ("test", data.test))}
     return replace(data, class_names=tuple(data.class_names[c] for c in order), **splits)
+
+
+def _some_classes(data: Dataset, number: int) -> Dataset:
+    """Only so many classes, evenly spread from the first to the last."""
+    kept = np.linspace(0, data.num_classes - 1, number).round().astype(np.int64)
+    new_label = np.full(data.num_classes, -1)
+    new_label[kept] = np.arange(number)
+
+    def part(split: Images) -> Images:
+        chosen = split.take(np.flatnonzero(np.isin(split.labels, kept)))
+        return Images(chosen.pixels, new_label[chosen.labels])
+
+    names = tuple(data.class_names[c] for c in kept)
+    return replace(data, class_names=names, train=part(data.train), test=part(data.test))
 
 
 def _long_tail(experiment: Experiment, recipe: Recipe, train: Images, num_classes: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from ltlib.experiments.experiment import Experiment, read
 from ltlib.methods import METHODS
 from ltlib.methods.method import hyperparameters
 from ltlib.models import BACKBONES
+from ltlib.models.pretrained import PRETRAINED
 from ltlib.training.device import PRECISIONS
 from ltlib.training.engine import Options
 from ltlib.training.schedule import SCHEDULES
@@ -26,8 +27,12 @@ class Recipe(Options):
 
     Attributes:
         backbone: a key of ``ltlib.models.BACKBONES``.
+        pretrained: start the backbone from the ImageNet weights of torchvision, downloaded once (240 MB the largest).
+        frozen: leave the backbone at those weights, and train one more block on it and the classifier.
         num_classes: classes of ``glyphs``; other data sets bring their own.
-        image_size: side in pixels of ``glyphs``, or to resize a ``folder`` to; 0 keeps what is there.
+        image_size: side in pixels of ``glyphs``, or to resize a ``folder`` to; 0 keeps what is there. On the large sets
+            the side of a crop, 224 of images stored at 256 in the papers.
+        max_classes: take only so many classes, evenly spread from the first to the last; 0 takes all.
         n_max: images of the largest class; 0 takes as many as the data allow.
         test_per_class: test images of each class; 0 takes all (``glyphs`` draws 100).
         validation: share of the training images held out to choose on; 0 holds out none.
@@ -35,8 +40,11 @@ class Recipe(Options):
     """
 
     backbone: str = "resnet32"
+    pretrained: bool = False
+    frozen: bool = False
     num_classes: int = 10
     image_size: int = 0
+    max_classes: int = 0
     n_max: int = 0
     test_per_class: int = 0
     validation: float = 0.0
@@ -44,6 +52,15 @@ class Recipe(Options):
 
     def __post_init__(self) -> None:
         check_choice("backbone", self.backbone, BACKBONES)
+        if self.pretrained and self.backbone not in PRETRAINED:
+            raise InputError(
+                f"There are no ImageNet weights for backbone {self.backbone!r}: choose one of {', '.join(PRETRAINED)}, "
+                f"or pretrained=false, frozen=false."
+            )
+        if self.frozen and not self.pretrained:
+            raise InputError("frozen=true would keep a backbone of random weights: use it with pretrained=true.")
+        if self.max_classes == 1:
+            raise InputError("max_classes must be 0 (all) or at least 2; got 1.")
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
         check_choice("precision", self.precision, PRECISIONS)
@@ -63,6 +80,7 @@ RANGES = (
     ("evaluate_every", 1, math.inf),
     ("num_classes", 2, math.inf),
     ("image_size", 0, 1024),
+    ("max_classes", 0, math.inf),
     ("n_max", 0, math.inf),
     ("test_per_class", 0, math.inf),
     ("validation", 0, 0.5),
@@ -106,6 +124,26 @@ PROFILE_OF_METHOD: dict[tuple[str, str], dict[str, object]] = {
     **{("smoke", method): {"attack_steps": 1} for method in ("at", "alp", "trades")},
 }
 
+# A slice of the large sets from which two cores learn in two minutes: few classes, seen small, by a network of the
+# papers' family that starts from nothing. The fixed sets of ResLT are for all classes, so it goes by their counts.
+SLICE = {
+    "backbone": "resnet10",
+    "pretrained": False,
+    "frozen": False,
+    "image_size": 64,
+    "max_classes": 20,
+    "batch_size": 64,
+    "groups": "counts",
+}
+TINY = {"image_size": 32, "max_classes": 20}
+LARGE_SETS = ("imagenet_lt", "places_lt", "inaturalist2018")
+PROFILE_OF_DATASET: dict[tuple[str, str], dict[str, object]] = {
+    **{("lesson", name): SLICE | {"epochs": 15, "n_max": 100, "test_per_class": 20} for name in LARGE_SETS},
+    **{("smoke", name): SLICE | {"image_size": 32, "max_classes": 10, "test_per_class": 5} for name in LARGE_SETS},
+    ("lesson", "tiny_imagenet"): TINY | {"n_max": 200, "test_per_class": 20},
+    ("smoke", "tiny_imagenet"): TINY,
+}
+
 # A mirrored letter or digit may be another one, so these are not flipped; their images are small.
 DATASET = {
     "glyphs": {"augmentation": "crop"},
@@ -130,18 +168,22 @@ def resolve(experiment: Experiment) -> tuple[Recipe, dict[str, object]]:
     """
     method = METHODS[experiment.method]
     own, recipe = hyperparameters(method), asdict(Recipe())
-    for name, value in (
-        method.published(experiment.dataset, experiment.imbalance_factor)
-        | PROFILE[experiment.profile]
+    overrides = parse_overrides(experiment.overrides)
+    sizes = (
+        PROFILE[experiment.profile]
         | PROFILE_OF_METHOD.get((experiment.profile, experiment.method), {})
+        | PROFILE_OF_DATASET.get((experiment.profile, experiment.dataset), {})
         | DATASET.get(experiment.dataset, {})
         | SMALL.get((experiment.method, experiment.dataset), {})
-    ).items():
+    )
+    backbone = overrides.get("backbone") or sizes.get("backbone", "")
+    published = method.published(experiment.dataset, experiment.imbalance_factor, backbone)
+    for name, value in (published | sizes).items():
         if name in own:
             own[name] = value
         elif name in recipe:
             recipe[name] = value
-    for name, text in parse_overrides(experiment.overrides).items():
+    for name, text in overrides.items():
         if name in own:
             own[name] = read(name, text, own[name])
         elif name in recipe:

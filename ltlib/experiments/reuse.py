@@ -42,6 +42,8 @@ def stage1_run(
         raise InputError(
             f"{name} has the backbone {info['recipe']['backbone']}, not {recipe.backbone}: give both the same."
         )
+    if info["recipe"].get("frozen", False) != recipe.frozen:
+        raise InputError(f"{name} and this experiment differ in frozen (true or false): give both the same.")
     if not run.checkpoint.exists():
         raise InputError(f"{name} has lost its checkpoint {run.checkpoint}: train it again.")
     mixed = info["hyperparameters"].get("alpha", 0.0) if info["experiment"]["method"] == "mixup" else 0.0

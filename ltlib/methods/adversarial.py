@@ -27,6 +27,9 @@ ATTACKS = ("cross_entropy", "kl")
 # WRN-34-10, images as they are in [0, 1], 100 epochs that decay after 75 and 90.
 RECIPE = {"backbone": "wrn34_10", "epochs": 100, "weight_decay": 2e-4, "schedule": "step_trades", "normalize": False}
 
+# The code for Tiny ImageNet was never released. Its author says in issue 7 of the LBGAT code: images made 32x32.
+TINY_IMAGENET = {"image_size": 32}
+
 
 class AdversarialTraining(Method):
     """AT: min over the weights of CE(R(x_adv), y) (Madry et al. 2018, arXiv 1706.06083).
@@ -74,9 +77,9 @@ class AdversarialTraining(Method):
             self.average.requires_grad_(False)
 
     @classmethod
-    def published(cls, dataset: str, imbalance_factor: float) -> dict[str, object]:
-        """The recipe of the adversarial papers, the same for all data."""
-        return RECIPE
+    def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
+        """The recipe of the adversarial papers, the same for all data; Tiny ImageNet is made 32x32."""
+        return RECIPE | (TINY_IMAGENET if dataset == "tiny_imagenet" else {})
 
     def adversarial(self, batch: Batch) -> Tensor:
         """x_adv, found with R in evaluation mode; its BatchNorm sees nothing of the search."""

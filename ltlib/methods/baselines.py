@@ -14,6 +14,7 @@ from ltlib.data.augment import mixup
 from ltlib.data.loader import Batch
 from ltlib.data.samplers import SAMPLERS
 from ltlib.errors import InputError, check_choice
+from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Stage, check_positive
 from ltlib.models import Network
 
@@ -39,6 +40,11 @@ class Mixup(Method):
         super().__init__(network, counts)
         check_positive("alpha", alpha)
         self.alpha = alpha
+
+    @classmethod
+    def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
+        """Stage 1 of MiSLAS on its own."""
+        return LARGE[dataset] | {"alpha": 0.2} if dataset in LARGE else {}
 
     def loss(self, batch: Batch) -> Tensor:
         return mixup_cross_entropy(self.network, batch, self.alpha)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError
+from ltlib.methods.large import LARGE
 from ltlib.models import Network
 
 
@@ -59,10 +60,16 @@ class Method(nn.Module):
         return (Stage("train", epochs, "instance_balanced", schedule),)
 
     @classmethod
-    def published(cls, dataset: str, imbalance_factor: float) -> dict[str, object]:
+    def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
         """What the paper's code sets for this data set and differs from the defaults: fields of the recipe, or
-        hyper-parameters of the method."""
-        return {}
+        hyper-parameters of the method.
+
+        Args:
+            dataset: a data set by name; on the large ones every method shares one recipe unless its paper has another.
+            imbalance_factor: for papers that tune to it.
+            backbone: the one that will be used, for papers that tune to it; empty for the paper's own.
+        """
+        return LARGE.get(dataset, {})
 
     def begin(self, stage: Stage) -> None:
         """Called before a stage's first batch, also after a resume: freeze or thaw here."""

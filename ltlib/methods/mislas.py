@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.baselines import mixup_cross_entropy
+from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Stage, check_positive
 from ltlib.models import Network
 
@@ -242,13 +243,15 @@ class MiSLAS(TwoStage):
         self.lr_factor = lr_factor
 
     @classmethod
-    def published(cls, dataset: str, imbalance_factor: float) -> dict[str, object]:
-        """The released configuration for CIFAR, of the nearest published imbalance factor (as a ratio)."""
+    def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
+        """The released configuration; for CIFAR, that of the nearest published imbalance factor (as a ratio)."""
+        names = ("smooth_head", "smooth_tail", "shift_bn", "lr_factor")
+        if dataset in LARGE:
+            return LARGE[dataset] | dict(zip(names, LARGE_CONFIGURATIONS[dataset], strict=True)) | {"mixup_alpha": 0.2}
         if dataset not in CONFIGURATIONS:
             return {}
         table = CONFIGURATIONS[dataset]
         factor = min(table, key=lambda known: abs(math.log(known / imbalance_factor)))
-        names = ("smooth_head", "smooth_tail", "shift_bn", "lr_factor")
         return dict(zip(names, table[factor], strict=True))
 
 
@@ -257,4 +260,11 @@ class MiSLAS(TwoStage):
 CONFIGURATIONS = {
     "cifar10": {100: (0.3, 0.0, False, 0.5), 50: (0.2, 0.0, False, 0.2), 10: (0.1, 0.0, False, 0.2)},
     "cifar100": {100: (0.4, 0.1, True, 0.2), 50: (0.3, 0.0, True, 0.1), 10: (0.2, 0.0, True, 0.1)},
+}
+
+# The same on the large sets: ResNet-50, ResNet-50, and ResNet-152, of which only the added block shifts its statistics.
+LARGE_CONFIGURATIONS = {
+    "imagenet_lt": (0.3, 0.0, True, 0.05),
+    "inaturalist2018": (0.3, 0.0, True, 0.05),
+    "places_lt": (0.4, 0.1, True, 0.05),
 }

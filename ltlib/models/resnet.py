@@ -80,9 +80,10 @@ class Network(nn.Module):
         self.normalize = Normalize(mean, std)
         self.backbone = backbone
         self.classifier = classifier
+        mode = getattr(backbone, "init_mode", "fan_in")
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, mode=getattr(backbone, "init_mode", "fan_in"))
+            if mode and isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, mode=mode)
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps before pooling, (B, D, h, w)."""
@@ -94,3 +95,9 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Network:
+        """As ``nn.Module.requires_grad_``, but asks the parts, so that a frozen backbone stays frozen."""
+        for part in self.children():
+            part.requires_grad_(requires_grad)
+        return self
