@@ -30,23 +30,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(**fields: str) -> None:
     """Train (or resume, or reload) one experiment and print its table."""
-    from ltlib.experiments import execute, runs
-    from ltlib.experiments.experiment import Experiment
+    from ltlib import distributed
+    from ltlib.experiments import execute, launch, runs, seeds
+    from ltlib.experiments.experiment import Experiment, read
 
-    seeds = fields.pop("seeds")
-    if seeds is None:
-        run = execute.execute(Experiment.parse(**_given(fields)))
-        print(runs.as_text(runs.table([run])))
-        print(f"groups by the threshold rule; everything is in {run.folder}")
+    several, processes = fields.pop("seeds"), read("processes", fields.pop("processes"), 1)
+    experiment = Experiment.parse(**_given(fields))
+    if several and (fields["seed"] is not None or processes > 1):
+        raise InputError("--seeds goes with neither --seed nor --processes: leave one out.")
+    if several:
+        found = seeds.train_together(experiment, seeds.parse_seeds(several))
+    elif processes != 1:
+        launch.train_on(processes, experiment)  # the first process prints the table
         return
-
-    from ltlib.experiments.seeds import parse_seeds, train_together
-
-    if fields["seed"] is not None:
-        raise InputError("Give --seed or --seeds, not both.")
-    found = train_together(Experiment.parse(**_given(fields)), parse_seeds(seeds))
-    print(runs.as_text(runs.table(found)))
-    print(f"groups by the threshold rule; everything is in {found[0].folder.parent}")
+    else:
+        found = [execute.execute(experiment)]
+    if distributed.rank() == 0:
+        print(runs.as_text(runs.table(found)))
+        where = found[0].folder if len(found) == 1 else found[0].folder.parent
+        print(f"groups by the threshold rule; everything is in {where}")
 
 
 def report(**fields: str) -> None:
@@ -177,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     trainer = verb(verbs, "train", train)
     _experiment_flags(trainer)
     trainer.add_argument("--seeds", help="several seeds at once, such as 0,1,2, each with a run of its own")
+    trainer.add_argument("--processes", default="1", help="so many processes for one run, one a GPU (default 1)")
     reporter = verb(verbs, "report", report)
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltlib.data import samplers
 from ltlib.data.augment import augment, to_float
+from ltlib.distributed import part
 
 # Batches an epoch, given N images and batches of B.
 LENGTHS = {
@@ -61,7 +62,13 @@ class Loader:
         return self.batches
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, counted from 0 within the stage."""
-        for index in self.sampler.draw(epoch).split(self.batch_size):
+        """The batches of one epoch, counted from 0 within the stage; of several processes, this one's share of each.
+
+        The order is drawn at once, what happens to the images as they come.
+        """
+        return self._batches([part(index) for index in self.sampler.draw(epoch).split(self.batch_size)])
+
+    def _batches(self, order: list[Tensor]) -> Iterator[Batch]:
+        for index in order:
             x = augment(self.images[index], self.augmentation)
             yield Batch(to_float(x), self.labels[index])

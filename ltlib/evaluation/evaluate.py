@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltlib import distributed
 from ltlib.data.augment import to_float
 from ltlib.data.longtail import PAPER_GROUPS, shot_groups
 from ltlib.errors import InputError
@@ -18,13 +19,15 @@ from ltlib.methods.method import Method
 def predict(method: Method, images: Tensor, batch_size: int = 500) -> Tensor:
     """Logits (N, K) in float32, on the CPU, of uint8 images (N, 3, H, W) on the method's device.
 
-    Computed without reduced precision: half-precision logits push confidences to exactly 1.
+    Computed without reduced precision: half-precision logits push confidences to exactly 1. Of several processes each
+    predicts its share, and all get everything.
     """
     was_training = method.training
     method.eval()
-    logits = torch.cat([method.logits(to_float(x)).float() for x in images.split(batch_size)])
+    own = images[distributed.rank() :: distributed.world_size()]
+    logits = torch.cat([method.logits(to_float(x)).float() for x in own.split(batch_size)])
     method.train(was_training)
-    return logits.cpu()
+    return distributed.gather_rows(logits, len(images)).cpu()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -13,10 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors.torch import save as to_safetensors
 
 import ltlib
-from ltlib import methods, models, paths
+from ltlib import distributed, methods, models, paths
 from ltlib.data.images import Images
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import predict, report_card
@@ -28,7 +28,6 @@ from ltlib.experiments.runs import Run
 from ltlib.methods import Method
 from ltlib.models import Network
 from ltlib.models.pretrained import load_pretrained
-from ltlib.training.checkpoint import write_atomic
 from ltlib.training.device import choose_device, hardware, reproducible, use_available_cores
 from ltlib.training.engine import Engine, Split
 from ltlib.training.progress import Progress
@@ -50,29 +49,32 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     recipe, own = resolve(experiment)
     device = choose_device()
     use_available_cores()
-    data = prepare(experiment, recipe)
-    first = reuse.stage1_run(experiment, recipe, own, data, runs_dir)
-    natural = reuse.natural_run(own, data, runs_dir)
-    identity = describe(experiment, recipe, own, data)
-    run = Run((runs_dir or paths.runs_root()) / run_id(experiment, identity))
-    if run.state == "finished":
-        print(f"{run.id} is finished: its results are reloaded from {run.folder}")
-        return run
+    with distributed.process_group(device):
+        with distributed.first_before_the_others():
+            data = prepare(experiment, recipe)
+        first = reuse.stage1_run(experiment, recipe, own, data, runs_dir)
+        natural = reuse.natural_run(own, data, runs_dir)
+        identity = describe(experiment, recipe, own, data, distributed.world_size())
+        run = Run((runs_dir or paths.runs_root()) / run_id(experiment, identity))
+        if distributed.from_first(lambda: run.state) == "finished":
+            if distributed.rank() == 0:
+                print(f"{run.id} is finished: its results are reloaded from {run.folder}")
+            return run
 
-    with reproducible(experiment.seed, device, recipe.deterministic):
-        method = build(experiment.method, own, recipe, data).to(device, memory_format=torch.channels_last)
-        if first:
-            reuse.take_over(first, method, device)
-        if natural:
-            reuse.guide(natural, method)
-        with run.locked():
-            run.update(**about(run, experiment, recipe, own, data, device))
-            try:
-                _train(run, method, recipe, data, device, identity)
-            except BaseException as error:
-                failed = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.update(state=failed, reason=str(error) or type(error).__name__)
-                raise
+        with reproducible(experiment.seed, device, recipe.deterministic):
+            method = build(experiment.method, own, recipe, data).to(device, memory_format=torch.channels_last)
+            if first:
+                reuse.take_over(first, method, device)
+            if natural:
+                reuse.guide(natural, method)
+            with run.locked() if distributed.rank() == 0 else contextlib.nullcontext():
+                run.update(**about(run, experiment, recipe, own, data, device))
+                try:
+                    _train(run, method, recipe, data, device, identity)
+                except BaseException as error:
+                    failed = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                    run.update(state=failed, reason=str(error) or type(error).__name__)
+                    raise
     return run
 
 
@@ -88,14 +90,14 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
 
     def on_epoch(record: dict) -> None:
         run.store_metrics(engine.history)
-        progress(record)
+        if distributed.rank() == 0:
+            progress(record)
 
     engine.fit(run.checkpoint, identity, on_epoch)
 
     logits = predict(method, evaluate["test"][0]).numpy()
     run.store_predictions(logits, data.test.labels, data.counts)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in method.state_dict().items()}
-    write_atomic(run.folder / "weights.safetensors", to_safetensors(weights))
+    run.store_weights(method.state_dict())
     run.update(
         state="finished",
         reason="",
@@ -157,9 +159,12 @@ def best_epochs(history: list[dict]) -> dict[str, dict]:
     return best
 
 
-def describe(experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared) -> dict[str, object]:
+def describe(
+    experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared, processes: int = 1
+) -> dict[str, object]:
     """All that decides the result of a run: two runs with equal descriptions are one run."""
     return {
+        **({"processes": processes} if processes > 1 else {}),
         "ltlib": ltlib.__version__,
         "method": experiment.method,
         "dataset": experiment.dataset,
@@ -199,6 +204,7 @@ def about(
         "versions": versions(),
         "revision": revision(),
         "hardware": hardware(device),
+        "processes": distributed.world_size(),
         "started": run.info.get("started") or _now(),
     }
 

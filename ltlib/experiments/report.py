@@ -43,8 +43,8 @@ def report(*, baseline: str = "", **fields: object) -> runs.Run:
     return run
 
 
-def expected_run(experiment: Experiment) -> runs.Run:
-    """The run that `execute` would make or find for this experiment.
+def expected_run(experiment: Experiment, processes: int = 1) -> runs.Run:
+    """The run that `execute` would make or find for this experiment, trained by so many processes.
 
     Raises:
         InputError: the experiment cannot be run as it is.
@@ -52,7 +52,7 @@ def expected_run(experiment: Experiment) -> runs.Run:
     recipe, own = resolve(experiment)
     data = prepare(experiment, recipe)
     stage1_run(experiment, recipe, own, data)
-    identity = describe(experiment, recipe, own, data)
+    identity = describe(experiment, recipe, own, data, processes)
     return runs.Run(paths.runs_root() / run_id(experiment, identity))
 
 

@@ -24,9 +24,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ltlib import paths
+from ltlib import distributed, paths
 from ltlib.errors import InputError, nearest
 from ltlib.training.checkpoint import write_atomic
 
@@ -99,8 +100,7 @@ class Run:
 
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``, atomically."""
-        text = json.dumps(self.info | changes, indent=2)
-        write_atomic(self.folder / "run.json", text.encode())
+        self._write("run.json", json.dumps(self.info | changes, indent=2).encode())
 
     @property
     def metrics(self) -> list[dict]:
@@ -110,13 +110,22 @@ class Run:
 
     def store_metrics(self, records: list[dict]) -> None:
         """Make ``metrics.jsonl`` say what the checkpoint says."""
-        write_atomic(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
+        self._write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
 
     def store_predictions(self, logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> None:
         """Keep what every later figure is drawn from."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, logits=logits.astype(np.float32), labels=labels, counts=counts)
-        write_atomic(self.folder / "predictions.npz", buffer.getvalue())
+        self._write("predictions.npz", buffer.getvalue())
+
+    def store_weights(self, weights: dict[str, Tensor]) -> None:
+        """Keep the final weights, without any code."""
+        self._write("weights.safetensors", to_safetensors({n: t.cpu().contiguous() for n, t in weights.items()}))
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Replace a file of the run; of several processes that train it, only the first writes."""
+        if distributed.rank() == 0:
+            write_atomic(self.folder / name, content)
 
     def predictions(self) -> dict[str, np.ndarray]:
         """``logits`` (N, K) float32, ``labels`` (N,), ``counts`` (K,) of the test set.

@@ -18,6 +18,7 @@ from ltlib.attacks import PGD, attacked
 from ltlib.attacks.ball import Logits
 from ltlib.attacks.losses import kl_to_clean
 from ltlib.data.loader import Batch
+from ltlib.distributed import world_size
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.method import Method
 from ltlib.models import Network
@@ -99,7 +100,7 @@ class AdversarialTraining(Method):
     def loss(self, batch: Batch) -> Tensor:
         x_adv = self.adversarial(batch)
         weights = self.worst_weights(batch, x_adv) if self.awp else {}
-        self.seen += len(batch.y)
+        self.seen += len(batch.y) * world_size()
         return self.terms(batch, x_adv, lambda x: functional_call(self.network, weights, (x,)).float())
 
     def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:

@@ -47,7 +47,7 @@ class CapturedStep:
         self.step, self.taken = step, 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, _share: float) -> Tensor:  # 1: a graph is for one process
         if self.graph is None:
             if self.taken < self.warm_up:
                 self.taken += 1

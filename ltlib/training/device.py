@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import joblib
 import torch
 
+from ltlib.distributed import local_rank
 from ltlib.errors import InputError, check_choice
 
 PRECISIONS = ("auto", "bfloat16", "float32")
@@ -19,8 +20,9 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def choose_device() -> torch.device:
-    """The first CUDA device if there is one, else the CPU. CUDA_VISIBLE_DEVICES chooses among several."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """The first CUDA device if there is one, else the CPU. CUDA_VISIBLE_DEVICES chooses among several; of the processes
+    that torchrun starts, each takes its own."""
+    return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def use_available_cores() -> None:

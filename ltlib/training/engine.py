@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
 from ltlib.errors import InputError, TrainingStopped
 from ltlib.evaluation.evaluate import accuracy, predict
@@ -44,6 +45,7 @@ class Options:
     deterministic: bool = True
     compile: bool = False  # translate the networks by torch.compile
     capture: bool = False  # record the step as one CUDA graph and replay it
+    sync_bn: bool = False  # on several GPUs, let BatchNorm see the whole batch and not a GPU's share of it
     evaluate_every: int = 1  # epochs between looks at the test set; the last epoch is always measured
 
 
@@ -57,7 +59,7 @@ class Engine:
         evaluate: name -> split whose accuracy is measured along the way.
 
     Raises:
-        InputError: ``capture`` is asked of a CPU, or of a method whose step the host decides on.
+        InputError: ``capture`` or ``sync_bn`` is asked of a CPU, or of a method that does not allow it.
     """
 
     def __init__(self, method: Method, train: Split, options: Options, evaluate: dict[str, Split]):
@@ -68,6 +70,8 @@ class Engine:
         self.look_at_each_step = self.device.type == "cpu"
         if options.capture:
             _check_capture(method, self.device)
+        if options.sync_bn:
+            self.method = synchronize_batch_norm(method, self.device)
         if options.compile:
             compile_networks(method)
         self.eager = eager if options.compile else contextlib.nullcontext
@@ -82,8 +86,9 @@ class Engine:
         Raises:
             InputError: the checkpoint is damaged or belongs to another run; see ``checkpoint.load``.
         """
-        if file.exists():
-            self.load_state_dict(checkpoint.load(file, identity))
+        found = distributed.from_first(lambda: checkpoint.load(file, identity) if file.exists() else None)
+        if found:
+            self.load_state_dict(found)
 
     def fit(self, file: Path, identity: dict, on_epoch: Callable[[dict], None]) -> None:
         """Train to the end; the records of all epochs are then in ``history``.
@@ -102,7 +107,8 @@ class Engine:
                 self._begin(self.stage_index + 1)
             record = self._epoch()
             self.history.append(record)
-            checkpoint.save(file, self.state_dict(), identity)
+            if distributed.rank() == 0:
+                checkpoint.save(file, self.state_dict(), identity)
             on_epoch(record)
 
     def _begin(self, index: int) -> None:
@@ -120,6 +126,7 @@ class Engine:
         )
         # While this is 1 the fused optimiser leaves the weights alone: they stay as before the first bad step.
         self.optimizer.found_inf = self.halt = torch.zeros((), device=self.device)
+        self.loss = distributed.wrap(self.method, self.device)
         self.take_step = CapturedStep(self._step) if o.capture else self._step
         self.fresh = True
         self.loader = Loader(
@@ -156,27 +163,35 @@ class Engine:
         """All steps of an epoch; returns the mean loss, and the seconds that went into compiling."""
         self.method.train()
         total, waiting, compiling = 0.0, [], 0.0
-        for step, batch in enumerate(self.loader.epoch(self.epoch), 1):
-            started = time.perf_counter()
-            # A last, smaller batch would be compiled anew.
-            with contextlib.nullcontext() if len(batch.y) == self.options.batch_size else self.eager():
-                waiting.append((self.take_step(batch), len(batch.y)))
-            if self.fresh and self.options.compile:
-                compiling = time.perf_counter() - started
-            self.fresh = False
-            if self.look_at_each_step or step == len(self.loader):
-                total += self._read(waiting, step - len(waiting), batch)
-                waiting = []
+        batches = self.loader.epoch(self.epoch)  # draws the order, the same on all ranks
+        with distributed.own_random_numbers(self.device, self.epoch):
+            for step, batch in enumerate(batches, 1):
+                started = time.perf_counter()
+                images = min(self.options.batch_size, self.loader.size - (step - 1) * self.options.batch_size)
+                # A last, smaller batch would be compiled anew.
+                with contextlib.nullcontext() if images == self.options.batch_size else self.eager():
+                    waiting.append((self.take_step(batch, distributed.share_of(images)), images))
+                if self.fresh and self.options.compile:
+                    compiling = time.perf_counter() - started
+                self.fresh = False
+                if self.look_at_each_step or step == len(self.loader):
+                    total += self._read(waiting, step - len(waiting), batch)
+                    waiting = []
+        distributed.average_buffers(self.method)
         return total / self.loader.size, compiling
 
-    def _step(self, batch: Batch) -> Tensor:
-        """One step of SGD; returns the loss and the norm of its gradient, (2,), without waiting for them."""
+    def _step(self, batch: Batch, share: float = 1.0) -> Tensor:
+        """One step of SGD; returns the loss and the norm of its gradient, (2,), without waiting for them.
+
+        The loss of this rank's part of the batch enters with weight ``share``, see ``distributed.share_of``.
+        """
         with autocast(self.precision, self.device):
-            loss = self.method.loss(batch)
+            loss = self.loss(batch)
+        loss = loss if share == 1 else share * loss
         self.optimizer.zero_grad()
         loss.backward()
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        measured = torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)])
+        measured = distributed.average(torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)]))
         self.halt.copy_(torch.maximum(self.halt, (~measured.isfinite()).any()))
         self.optimizer.step()
         self.method.after_step()
@@ -233,12 +248,27 @@ class Engine:
         self.epoch, self.history = state["epoch"], list(state["history"])
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # what was loaded rests on the CPU
+            group["lr"] = self._rate(float(group["lr"]))
         self.loader.sampler.load_state_dict(state["sampler"])
         set_generator_states(state["generators"], self.device)
 
 
+def synchronize_batch_norm(method: Method, device: torch.device) -> Method:
+    """The method with BatchNorm layers that normalise with the statistics of the whole batch.
+
+    Raises:
+        InputError: on a CPU, which torch has no such layer for.
+    """
+    if device.type != "cuda":
+        raise InputError("sync_bn=true needs GPUs, because torch has no such layer for CPUs: leave it out.")
+    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
+
+
 def _check_capture(method: Method, device: torch.device) -> None:
     """Raise :class:`InputError` unless a CUDA graph can hold the method's step."""
+    if distributed.world_size() > 1:
+        raise InputError("capture=true is for one GPU: leave it out when several train one run.")
     if device.type != "cuda":
         raise InputError(f"capture=true records CUDA graphs and needs a GPU; this is a {device.type}: leave it out.")
     if method.decided_by_host:

@@ -28,7 +28,7 @@ from ltlib.training import checkpoint
 EXPERIMENT = Experiment(method="mixup", profile="smoke", overrides="epochs=6, evaluate_every=2")
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.reliability.kill"])
+context.set_forkserver_preload(["tests.reliability.kill", "tests.reliability.ranks"])
 
 
 def train(folder: str, ready) -> None:

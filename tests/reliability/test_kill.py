@@ -1,6 +1,7 @@
 """The short version of ``python -m tests.reliability``."""
 
 from tests.reliability.kill import kill_saving, kill_training
+from tests.reliability.ranks import TIMEOUT, kill_ranks
 
 
 def test_training_survives_sigkill_bit_for_bit(tmp_path):
@@ -9,3 +10,7 @@ def test_training_survives_sigkill_bit_for_bit(tmp_path):
 
 def test_newest_checkpoint_survives_sigkill_while_saving(tmp_path):
     assert kill_saving(kills=15, folder=tmp_path) >= 15
+
+
+def test_a_run_of_two_ranks_survives_sigkill_of_either_bit_for_bit(tmp_path):
+    assert kill_ranks(kills=2, folder=tmp_path) < TIMEOUT
