@@ -28,7 +28,8 @@ ATTACKS = ("cross_entropy", "kl")
 # WRN-34-10, images as they are in [0, 1], 100 epochs that decay after 75 and 90.
 RECIPE = {"backbone": "wrn34_10", "epochs": 100, "weight_decay": 2e-4, "schedule": "step_trades", "normalize": False}
 
-# The code for Tiny ImageNet was never released. Its author says in issue 7 of the LBGAT code: images made 32x32.
+# The code for Tiny ImageNet was never released. Its author says in issue 7 of the LBGAT code: images made 32x32 and
+# flipped, not normalised. Here they are shifted too, as on CIFAR; which network the paper used there we do not know.
 TINY_IMAGENET = {"image_size": 32}
 
 
