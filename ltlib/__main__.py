@@ -41,8 +41,7 @@ def train(**fields: str) -> None:
     if several:
         found = seeds.train_together(experiment, seeds.parse_seeds(several))
     elif processes != 1:
-        launch.train_on(processes, experiment)  # the first process prints the table
-        return
+        found = [launch.train_on(processes, experiment)]
     else:
         found = [execute.execute(experiment)]
     if distributed.rank() == 0:

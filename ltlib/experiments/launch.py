@@ -6,14 +6,12 @@ spans machines.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from dataclasses import asdict
 
 import joblib
 
 from ltlib.errors import InputError
+from ltlib.experiments import child
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.report import expected_run
 from ltlib.experiments.runs import Run
@@ -30,19 +28,8 @@ def train_on(processes: int, experiment: Experiment) -> Run:
     if processes < 1:
         raise InputError(f"processes must be at least 1; got {processes}.")
     run = expected_run(experiment, processes)  # checks everything before a process is started
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(experiment).items() if value != ""]
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, joblib.cpu_count() // processes))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    process = subprocess.Popen(
-        [*torchrun, "-m", "ltlib", "train", *flags],
-        env=os.environ | {"OMP_NUM_THREADS": threads},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-    if process.returncode:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    cores = joblib.cpu_count(only_physical_cores=True)
+    if child.start(torchrun, experiment, cores // processes):
         raise InputError("A process of the run failed, for the reason above; the same command resumes the run.")
     return run

@@ -9,33 +9,18 @@ convolutions become grouped ones.) On a GPU the processes take turns, unless NVI
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import joblib
 
 from ltlib.errors import InputError
+from ltlib.experiments import child
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.report import expected_run
 from ltlib.experiments.runs import Run
 from ltlib.training.device import choose_device
-
-ONE_SEED = """
-import json, sys
-from ltlib.errors import InputError
-from ltlib.experiments.execute import execute
-from ltlib.experiments.experiment import Experiment
-try:
-    execute(Experiment(**json.loads(sys.argv[1])))
-except InputError as error:
-    sys.exit(f"error: {error}")
-except KeyboardInterrupt:
-    sys.exit("stopped")
-"""
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -69,9 +54,8 @@ def train_together(experiment: Experiment, seeds: list[int]) -> list[Run]:
     found = [expected_run(e) for e in experiments]  # checks everything, and decodes the data once for all
     cores = joblib.cpu_count(only_physical_cores=True)
     at_once = min(len(seeds), cores) if choose_device().type == "cpu" else len(seeds)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // at_once))
     with ThreadPoolExecutor(at_once) as pool:
-        status = list(pool.map(lambda e: _train(e, threads), experiments))
+        status = list(pool.map(lambda e: _train(e, cores // at_once), experiments))
     failed = [seed for seed, error in zip(seeds, status, strict=True) if error]
     if failed:
         raise InputError(
@@ -80,16 +64,6 @@ def train_together(experiment: Experiment, seeds: list[int]) -> list[Run]:
     return found
 
 
-def _train(experiment: Experiment, threads: str) -> int:
-    """Train one seed in a process of its own and repeat what it says; returns its exit status."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", ONE_SEED, json.dumps(asdict(experiment))],
-        env=os.environ | {"OMP_NUM_THREADS": threads},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        for line in process.stdout:
-            print(f"seed {experiment.seed} | {line}", end="", flush=True)
-    return process.returncode
+def _train(experiment: Experiment, threads: int) -> int:
+    """Train one seed in a process of its own; returns its exit status."""
+    return child.start([sys.executable, "-m"], experiment, threads, label=f"seed {experiment.seed} | ")

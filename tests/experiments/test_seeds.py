@@ -54,7 +54,7 @@ def test_seeds_that_are_none_are_refused(text, said):
 
 def test_seed_and_seeds_together_are_refused(capsys):
     assert main(["train", "--seed", "1", "--seeds", "1,2"]) == 2
-    assert "not both" in capsys.readouterr().err
+    assert "goes with neither" in capsys.readouterr().err
     assert not paths.runs_root().exists()
 
 
