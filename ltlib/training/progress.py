@@ -6,6 +6,7 @@ The moving line is plain text in one output cell, so that a saved notebook keeps
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 
@@ -40,6 +41,37 @@ class Progress:
         filled = round(24 * self.done / self.epochs)
         left = (time.monotonic() - self.started) / (self.done - self.first) * (self.epochs - self.done)
         return f"{'█' * filled}{'░' * (24 - filled)}  {self.line(record)}  {left:.0f} s left"
+
+
+class Board:
+    """Lines that stay, and a block of lines that is drawn anew: below them on a terminal, in an output of its own in
+    JupyterLab. Elsewhere, in a log file for instance, only the lines that stay."""
+
+    def __init__(self) -> None:
+        self.handle = _moving_line()
+        self.block: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        block = self.block
+        self._draw([])
+        print(line, flush=True)
+        self._draw(block)
+
+    def show(self, block: list[str]) -> None:
+        """Replace the block."""
+        if block != self.block:
+            self._draw(block)
+
+    def _draw(self, block: list[str]) -> None:
+        if self.handle is not None:
+            if block:
+                self.handle.update(_Text("\n".join(block)))
+        elif sys.stdout.isatty():
+            up = f"\x1b[{len(self.block)}F" if self.block else ""
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps would be two
+            print(f"{up}\x1b[J" + "".join(f"{line[:width]}\n" for line in block), end="", flush=True)
+        self.block = block
 
 
 class _Text:
