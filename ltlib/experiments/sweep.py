@@ -62,6 +62,8 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
     tasks = plan(asked.experiments)
     if same := len(asked.experiments) - len(tasks):
         print(f"{len(asked.experiments)} experiments, of which {same} repeat another one's run and are merged with it")
+    if sentence := asked.options.passed_over():
+        print(sentence)
     if dry_run:
         print("\n".join(f"{task.state:<12} {task.run.id}  {command(task.experiment)}" for task in tasks))
         return tasks
@@ -92,7 +94,7 @@ class _Sweep:
         """Returns when every task has ended one way or another.
 
         Raises:
-            InputError: Dask is not installed, or its scheduler is gone.
+            InputError: Dask is not installed, or its scheduler does not answer.
         """
         try:
             from ltlib.experiments.sweep_workers import connected
@@ -104,13 +106,12 @@ class _Sweep:
                 while self.waiting or self.running:
                     self._start(crew)
                     for future in [future for future in self.running if future.done()]:
-                        self._settle(self.running.pop(future), *crew.answer(future))
+                        self._settle(self.running.pop(future), crew.answer(future))
                     self.board.show([counts(self.tasks), *map(_progress, self.running.values())])
                     time.sleep(GLANCE)
-            except OSError as error:
-                raise InputError(
-                    f"The scheduler is gone ({error}); what its workers train may go on. Start the same command again."
-                ) from error
+            except KeyboardInterrupt:
+                self.board.say("stopping")
+                raise
 
     def _start(self, crew) -> None:
         """Hand out as many tasks as workers are free, so that a worker that dies takes one run down and no other."""
@@ -121,8 +122,7 @@ class _Sweep:
             if task.attempts and task.run.in_use():  # by the kernel of a killed worker, for a second or so
                 if time.monotonic() - self.ended[task.run.id] > PATIENCE:
                     self.waiting.remove(task)
-                    task.state = "in use"
-                    self.board.say(f"in use    {task.run.id}: by another process, left to it")
+                    self._end(task, "in use")
                 continue
             self.waiting.remove(task)
             task.state, task.attempts = "running", task.attempts + 1
@@ -130,32 +130,32 @@ class _Sweep:
             self.board.say(f"started   {task.run.id}")
             free -= 1
 
-    def _settle(self, task: Task, reason: str, hopeless: bool) -> None:
+    def _settle(self, task: Task, answer) -> None:
         """After an attempt: what ``run.json`` says counts."""
         self.ended[task.run.id] = time.monotonic()
-        try:
-            info = task.run.info
-        except InputError as error:
-            info, reason, hopeless = {}, str(error), True
-        task.reason = reason
-        if info.get("state") == "finished":
-            task.state = "finished"
-            self.board.say(f"finished  {task.run.id}  {info['metrics']['accuracy']:.1%}  {reason}".rstrip())
-            return
-        task.reason = reason or "Another run was trained instead: the worker has another ltlib, or other data."
-        if hopeless or task.attempts > self.options.retries:
-            task.state = "failed"
-            self.board.say(f"failed    {task.run.id}: {task.reason}")
+        task.reason = answer.reason
+        if task.run.info.get("state") == "finished":
+            self._end(task, "finished")
+        elif answer.in_use and task.attempts == 1:
+            self._end(task, "in use")
+        elif answer.hopeless or task.attempts > self.options.retries:
+            task.reason = answer.reason or "Another run was trained: the worker has another ltlib, or other data."
+            self._end(task, "failed")
         else:
             task.state = "to be tried again"
             self.waiting.append(task)
             self.board.say(f"again     {task.run.id}: {task.reason}")
 
+    def _end(self, task: Task, state: str) -> None:
+        task.state = state
+        accuracy = f"{task.run.info['metrics']['accuracy']:.1%}" if state == "finished" else ""
+        self.board.say(f"{state:<9} {task.run.id}  {accuracy}  {task.reason}".rstrip())
+
 
 def counts(tasks: list[Task]) -> str:
     """``6 runs: 3 finished, 2 running, 1 new``"""
     found = Counter(task.state for task in tasks)
-    return f"{len(tasks)} runs: {', '.join(f'{number} {state}' for state, number in found.most_common())}"
+    return f"{len(tasks)} run{'s' * (len(tasks) > 1)}: {', '.join(f'{number} {state}' for state, number in found.most_common())}"
 
 
 def _progress(task: Task) -> str:

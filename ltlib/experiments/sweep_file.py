@@ -16,7 +16,7 @@ Instead of ``grid``, ``experiments`` lists maps of fields, which win over ``comm
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltlib.errors import InputError, check_choice, nearest
@@ -56,6 +56,14 @@ class Options:
         ):
             raise InputError(f"resources must map names to numbers, such as {{GPU: 1}}; got {self.resources!r}.")
 
+    def passed_over(self) -> str:
+        """A sentence on options that do not apply where the runs go; empty if all do."""
+        if self.scheduler and (self.workers or self.gpus != -1):
+            return f"workers and gpus are of this machine, and passed over: {self.scheduler} has workers of its own"
+        if self.resources and not self.scheduler:
+            return "resources are asked of the workers of a cluster, and passed over on this machine"
+        return ""
+
 
 OPTIONS = tuple(Options.__dataclass_fields__)
 PLAN = ("common", "grid", "experiments", "seeds")
@@ -87,12 +95,17 @@ def read_sweep(file: str | Path, **options: object) -> SweepFile:
     for word in words:
         if word not in PLAN + OPTIONS:
             raise InputError(f"{path} has the word {word!r}.{nearest(word, PLAN + OPTIONS)}")
-    defaults = asdict(Options())
     given = {name: words[name] for name in OPTIONS if name in words} | options
     for name in given:
         check_choice("option", name, OPTIONS)
-    chosen = Options(**{name: read(name, value, defaults[name]) for name, value in given.items()})
+    chosen = Options(**{name: _read_option(name, value) for name, value in given.items()})
     return SweepFile(path.stem, tuple(_experiments(path, words)), chosen)
+
+
+def _read_option(name: str, value: object) -> object:
+    """A number where the command line gives its text."""
+    like = getattr(Options(), name)
+    return value if isinstance(like, dict) else read(name, value, like)
 
 
 def _experiments(path: Path, words: dict) -> list[Experiment]:

@@ -120,7 +120,7 @@ def as_markdown(name: str, tasks: list[Task]) -> str:
     text = [
         f"# {name}",
         "",
-        f"{len(finished)} of {len(tasks)} runs are finished. Mean ± standard deviation over n seeds, of the last epoch; "
+        f"{len(finished)} of {len(tasks)} runs are finished. Mean ± standard deviation over n seeds, last epoch; "
         f"groups by the {RULE} rule.",
         "",
         line(list(shown[0])),

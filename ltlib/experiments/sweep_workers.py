@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import dask
 import psutil
@@ -24,24 +24,35 @@ from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecClus
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.fill_in import CellFailed, fill_in
-from ltlib.experiments.sweep_file import Options
 
 if TYPE_CHECKING:  # they would bring torch into every worker
     from ltlib.experiments.experiment import Experiment
     from ltlib.experiments.runs import Run
+    from ltlib.experiments.sweep_file import Options
 
 MARK = "LTLIB_SWEEP"  # in the environment of every kernel: the sweep it belongs to
 HOPELESS = ("InputError", "TrainingStopped")  # the same experiment will fail with the same sentence again
+PATIENCE = 10.0  # seconds to wait for the answer of a scheduler
+GONE = "Dask's scheduler is gone; what its workers train may go on. Start the same sweep again, it resumes."
 MEMORY_OF_A_RUN = 2 * 2**30  # bytes; torch, a kernel and a small data set need about one
 
 
-def attempt(parameters: dict[str, object], output: str, environment: dict[str, str]) -> tuple[str, bool]:
-    """Execute the report notebook of one run; runs in a worker.
+class Answer(NamedTuple):
+    """How an attempt ended. Whether the run is finished is for ``run.json`` to say.
 
-    Returns:
-        What went wrong (empty if nothing did), and whether another attempt would end alike. Whether the run is
-        finished is for ``run.json`` to say.
+    Attributes:
+        reason: what went wrong; empty if nothing did.
+        hopeless: whether another attempt would end alike.
+        in_use: whether another process trained the run.
     """
+
+    reason: str = ""
+    hopeless: bool = False
+    in_use: bool = False
+
+
+def attempt(parameters: dict[str, object], output: str, environment: dict[str, str]) -> Answer:
+    """Execute the report notebook of one run; runs in a worker."""
     os.environ.update(environment)
     os.environ.pop("JPY_SESSION_NAME", None)  # of the JupyterLab that the sweep was started in
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is returned
@@ -49,10 +60,10 @@ def attempt(parameters: dict[str, object], output: str, environment: dict[str, s
     try:
         fill_in(paths.project() / "notebooks" / "full_run.ipynb", Path(output), parameters, None)
     except CellFailed as error:
-        return str(error), error.error in HOPELESS
+        return Answer(str(error), hopeless=error.error in HOPELESS, in_use=error.error == "RunInUse")
     except InputError as error:
-        return str(error), False
-    return "", False
+        return Answer(str(error))
+    return Answer()
 
 
 def stop_kernels(mark: str) -> None:
@@ -89,8 +100,15 @@ class Crew:
         return f"{self.size()} at a time on {where}" + (f", each with {self.asks}" if self.asks else "")
 
     def size(self) -> int:
-        """How many runs fit at this moment; workers may come and go."""
-        return sum(self.client.nthreads().values())
+        """How many runs fit at this moment; workers may come and go.
+
+        Raises:
+            InputError: the scheduler is gone.
+        """
+        try:
+            return sum(self.client.nthreads().values())
+        except OSError as error:
+            raise InputError(GONE) from error
 
     def start(self, experiment: Experiment, run: Run) -> Future:
         """Begin one attempt at a run."""
@@ -99,16 +117,16 @@ class Crew:
         parameters = asdict(experiment) | {"baseline": ""}
         return self.client.submit(attempt, parameters, output, environment, resources=self.asks, pure=False)
 
-    def answer(self, future: Future) -> tuple[str, bool]:
+    def answer(self, future: Future) -> Answer:
         """What `attempt` returned, or what kept it from returning."""
         if future.cancelled():
-            raise OSError("it forgot what it was asked")
+            raise InputError(GONE)
         error = future.exception()
         if error is None:
             return future.result()
         if isinstance(error, KilledWorker):
-            return "Its worker was killed, perhaps for want of memory.", False
-        return f"The worker could not begin ({type(error).__name__}: {error}).", True
+            return Answer("Its worker was killed, perhaps for want of memory.")
+        return Answer(f"The worker could not begin ({type(error).__name__}: {error}).", hopeless=True)
 
     def stop(self) -> None:
         """Kill what the workers still train; every run resumes after its last finished epoch."""
@@ -135,7 +153,7 @@ def connected(options: Options, most: int) -> Iterator[Crew]:
 
 def _elsewhere(options: Options) -> Client:
     try:
-        return Client(options.scheduler, timeout=10, set_as_default=False)
+        return Client(options.scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"No Dask scheduler answers at {options.scheduler}: start one with 'dask scheduler', and workers with "
@@ -151,16 +169,20 @@ def _this_machine(options: Options, most: int) -> Iterator[Client]:
         "distributed.nanny.pre-spawn-environ": {},  # would set the threads of every program started later to 1
         "distributed.scheduler.allowed-failures": 0,  # a killed worker is told at once; the sweep counts attempts
     }
-    with (
-        dask.config.set(config),
-        SpecCluster(
-            scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
-            workers={n: {"cls": Nanny, "options": options_of_one} for n, options_of_one in enumerate(settings)},
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    with dask.config.set(config):
+        try:
+            cluster = SpecCluster(
+                scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
+                workers={n: {"cls": Nanny, "options": options_of_one} for n, options_of_one in enumerate(settings)},
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as error:
+            raise InputError(
+                "The workers did not start: a script must call sweep() under 'if __name__ == \"__main__\":', because "
+                "they import it."
+            ) from error
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
 
 
 def number_of_workers(options: Options) -> int:
