@@ -154,8 +154,8 @@ class _Sweep:
 
 def counts(tasks: list[Task]) -> str:
     """``6 runs: 3 finished, 2 running, 1 new``"""
-    found = Counter(task.state for task in tasks)
-    return f"{len(tasks)} run{'s' * (len(tasks) > 1)}: {', '.join(f'{number} {state}' for state, number in found.most_common())}"
+    found = Counter(task.state for task in tasks).most_common()
+    return f"{len(tasks)} run{'s' * (len(tasks) > 1)}: {', '.join(f'{number} {state}' for state, number in found)}"
 
 
 def _progress(task: Task) -> str:

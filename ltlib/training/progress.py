@@ -50,6 +50,7 @@ class Board:
     def __init__(self) -> None:
         self.handle = _moving_line()
         self.block: list[str] = []
+        self.height = 0  # of the block, as the terminal shows it
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -68,9 +69,11 @@ class Board:
             if block:
                 self.handle.update(_Text("\n".join(block)))
         elif sys.stdout.isatty():
-            up = f"\x1b[{len(self.block)}F" if self.block else ""
-            width = shutil.get_terminal_size().columns - 1  # a line that wraps would be two
-            print(f"{up}\x1b[J" + "".join(f"{line[:width]}\n" for line in block), end="", flush=True)
+            up = f"\x1b[{self.height}F" if self.height else ""
+            width, height = shutil.get_terminal_size()
+            fits = [line[: width - 1] for line in block[: height - 1]]  # what wraps or scrolls is not drawn over
+            print(f"{up}\x1b[J" + "".join(f"{line}\n" for line in fits), end="", flush=True)
+            self.height = len(fits)
         self.block = block
 
 

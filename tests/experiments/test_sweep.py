@@ -238,13 +238,15 @@ def test_the_board_redraws_its_block_on_a_terminal_and_keeps_logs_plain(monkeypa
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "11")
+    monkeypatch.setenv("LINES", "3")
     board = Board()
-    board.show(["first", "a line too long for it"])
-    board.show(["first", "a line too long for it"])
+    block = ["first", "a line too long for it", "a line too many"]
+    board.show(block)
+    board.show(block)  # nothing new, nothing drawn
     board.say("stays")
     up, clear = "\x1b[2F", "\x1b[J"
-    block = "first\na line too\n"
-    assert capsys.readouterr().out == f"{clear}{block}{up}{clear}stays\n{clear}{block}"
+    drawn = "first\na line too\n"
+    assert capsys.readouterr().out == f"{clear}{drawn}{up}{clear}stays\n{clear}{drawn}"
 
 
 def test_training_one_run_and_reading_about_sweeps_needs_no_dask():
