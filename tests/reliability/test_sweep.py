@@ -40,7 +40,7 @@ def start(folder, content: dict, *flags: str) -> subprocess.Popen:
     )
 
 
-def wait_until(condition, seconds: float = 90.0):
+def wait_until(condition, seconds: float = 120.0):
     """What ``condition`` returns, once it is true."""
     end = time.monotonic() + seconds
     while not (found := condition()):
