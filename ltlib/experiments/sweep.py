@@ -10,8 +10,8 @@ like. The runs are spread over the cores or the GPUs of this machine, or over an
 The workers of a cluster need this checkout and its environment, and the folder ``LTLIB_RUNS`` on a disk that all of
 them share. Give them one thread each, and one GPU each by ``CUDA_VISIBLE_DEVICES``; a resource such as ``GPU=1``
 keeps the runs that ask for it off workers without one. Before ``retries`` counts, a cluster tries a run whose worker
-died again by itself, as often as its setting ``allowed-failures`` says. Dask starts such workers anywhere, on Slurm for instance
-(``pip install dask-jobqueue``) or on Kubernetes (``pip install dask-kubernetes``)::
+died again by itself, as often as its setting ``allowed-failures`` says. Dask starts such workers anywhere, for
+instance on Slurm (``pip install dask-jobqueue``) or on Kubernetes (``pip install dask-kubernetes``)::
 
     from dask_jobqueue import SLURMCluster
     cluster = SLURMCluster(cores=1, memory="8GB", walltime="12:00:00", job_extra_directives=["--gres=gpu:1"])
