@@ -9,7 +9,10 @@ from ltlib.errors import InputError, nearest
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 after one sentence on standard error."""
+    """Run one command; returns the exit status: 0, or 2 after one sentence on standard error.
+
+    A sweep that left runs unfinished ends with 1, anything that Ctrl-C stopped with 130.
+    """
     parsed, unknown = _parser().parse_known_args(arguments)
     options = vars(parsed)
     command = options.pop("command")
@@ -18,14 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(
                 f"{unknown[0]!r} is no option here.{nearest(unknown[0], (flag(name) for name in options))}"
             )
-        command(**options)
+        status = command(**options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command resumes after the last finished epoch", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 def train(**fields: str) -> None:
@@ -56,6 +59,14 @@ def report(**fields: str) -> None:
 
     baseline = fields.pop("baseline") or ""
     reports.report(baseline=baseline, **_given(fields))
+
+
+def sweep(file: str, dry_run: bool, **options: str | None) -> int:
+    """Train the experiments of a YAML file, several at a time; exit status 1 if one is not finished afterwards."""
+    from ltlib.experiments.sweep import sweep as train_all
+
+    tasks = train_all(file, dry_run=dry_run, **_given(options))
+    return int(not dry_run and any(task.state != "finished" for task in tasks))
 
 
 def robust(run: str, epsilon: str, norm: str, attack: str, images: str, surrogate: str | None) -> None:
@@ -182,6 +193,14 @@ def _parser() -> argparse.ArgumentParser:
     reporter = verb(verbs, "report", report)
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")
+
+    sweeper = verb(verbs, "sweep", sweep)
+    sweeper.add_argument("file", help="the sweep file; notebooks/sweeps/ has examples")
+    sweeper.add_argument("--workers", help="runs at a time on this machine (default: by GPUs, cores and memory)")
+    sweeper.add_argument("--gpus", help="GPUs of this machine to use; 0 trains on the CPU (default: all)")
+    sweeper.add_argument("--retries", help="further attempts for a run that failed or was killed (default 1)")
+    sweeper.add_argument("--scheduler", help="address of a running Dask cluster to train on, such as tcp://HOST:8786")
+    sweeper.add_argument("--dry-run", action="store_true", help="only print the runs, their states and commands")
 
     attacker = verb(verbs, "robust", robust)
     attacker.add_argument("run", help="the id of a run, or its beginning")

@@ -32,6 +32,10 @@ from ltlib.errors import InputError, nearest
 from ltlib.training.checkpoint import write_atomic
 
 
+class RunInUse(InputError):
+    """Another process trains this run. It may be free again in a moment."""
+
+
 class Run:
     """One run folder. Reads what is there; only :meth:`update` and the ``store_`` methods write."""
 
@@ -81,7 +85,8 @@ class Run:
         """Hold the run for one process; the system frees it when the process ends, however it ends.
 
         Raises:
-            InputError: another process holds it.
+            RunInUse: another process holds it.
+            InputError: the folder is not writable.
         """
         paths.make_folder(self.folder, "LTLIB_RUNS")
         try:
@@ -90,7 +95,7 @@ class Run:
                     left.unlink()
                 yield
         except Timeout as error:
-            raise InputError(
+            raise RunInUse(
                 f"The run folder {self.folder} is in use by another process: wait for it, or choose another seed."
             ) from error
         except OSError as error:

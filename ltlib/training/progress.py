@@ -6,6 +6,7 @@ The moving line is plain text in one output cell, so that a saved notebook keeps
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 
@@ -40,6 +41,40 @@ class Progress:
         filled = round(24 * self.done / self.epochs)
         left = (time.monotonic() - self.started) / (self.done - self.first) * (self.epochs - self.done)
         return f"{'█' * filled}{'░' * (24 - filled)}  {self.line(record)}  {left:.0f} s left"
+
+
+class Board:
+    """Lines that stay, and a block of lines that is drawn anew: below them on a terminal, in an output of its own in
+    JupyterLab. Elsewhere, in a log file for instance, only the lines that stay."""
+
+    def __init__(self) -> None:
+        self.handle = _moving_line()
+        self.block: list[str] = []
+        self.height = 0  # of the block, as the terminal shows it
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        block = self.block
+        self._draw([])
+        print(line, flush=True)
+        self._draw(block)
+
+    def show(self, block: list[str]) -> None:
+        """Replace the block."""
+        if block != self.block:
+            self._draw(block)
+
+    def _draw(self, block: list[str]) -> None:
+        if self.handle is not None:
+            if block:
+                self.handle.update(_Text("\n".join(block)))
+        elif sys.stdout.isatty():
+            up = f"\x1b[{self.height}F" if self.height else ""
+            width, height = shutil.get_terminal_size()
+            fits = [line[: width - 1] for line in block[: height - 1]]  # what wraps or scrolls is not drawn over
+            print(f"{up}\x1b[J" + "".join(f"{line}\n" for line in fits), end="", flush=True)
+            self.height = len(fits)
+        self.block = block
 
 
 class _Text:

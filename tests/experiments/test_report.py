@@ -8,8 +8,11 @@ import papermill
 import pytest
 
 from ltlib.__main__ import main
-from ltlib.errors import InputError
-from ltlib.experiments import report, runs
+from ltlib.experiments import execute as executing
+from ltlib.experiments import runs
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.fill_in import KernelKilled, fill_in
+from ltlib.experiments.report import expected_run
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "full_run.ipynb"
 
@@ -70,5 +73,11 @@ def test_a_killed_kernel_is_an_error_and_no_finished_run(tmp_path):
     """papermill's own output then claims that every cell completed."""
     cell = nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "in.ipynb")
-    with pytest.raises(InputError, match="kernel was killed.*it resumes"):
-        report._papermill(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {})
+    with pytest.raises(KernelKilled, match="kernel was killed.*it resumes"):
+        fill_in(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, None)
+
+
+def test_the_expected_run_of_a_guided_method_is_the_one_that_is_trained():
+    natural = executing.execute(Experiment(profile="smoke"))
+    guided = Experiment(method="bgat", profile="smoke", overrides="epochs=1, natural_run=cross_entropy")
+    assert expected_run(guided).id == executing.execute(guided).id != natural.id

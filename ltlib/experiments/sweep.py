@@ -1,0 +1,165 @@
+"""Many runs: the experiments of a sweep file, each as one papermill execution in a process of its own.
+
+Everything is checked before anything starts. Finished runs are skipped, runs that another process trains are left
+alone, and runs that failed or whose process was killed are tried again, but not those that would fail alike (bad
+input, a loss that is not finite). What came out of a run is what its ``run.json`` says, never what a notebook looks
+like. The runs are spread over the cores or the GPUs of this machine, or over any Dask cluster::
+
+    python -m ltlib sweep FILE.yaml --scheduler tcp://HOST:8786
+
+The workers of a cluster need this checkout and its environment, and the folder ``LTLIB_RUNS`` on a disk that all of
+them share. Give them one thread each, and one GPU each by ``CUDA_VISIBLE_DEVICES``; a resource such as ``GPU=1``
+keeps the runs that ask for it off workers without one. Before ``retries`` counts, a cluster tries a run whose worker
+died again by itself, as often as its setting ``allowed-failures`` says. Dask starts such workers anywhere, for
+instance on Slurm (``pip install dask-jobqueue``) or on Kubernetes (``pip install dask-kubernetes``)::
+
+    from dask_jobqueue import SLURMCluster
+    cluster = SLURMCluster(cores=1, memory="8GB", walltime="12:00:00", job_extra_directives=["--gres=gpu:1"])
+    cluster.scale(jobs=8)
+
+    from dask_kubernetes.operator import KubeCluster
+    cluster = KubeCluster(name="ltlib", image="AN/IMAGE/WITH/LTLIB", resources={"limits": {"nvidia.com/gpu": "1"}})
+    cluster.scale(8)
+
+    from ltlib.experiments.sweep import sweep
+    sweep("FILE.yaml", scheduler=cluster.scheduler_address)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from ltlib.errors import InputError
+from ltlib.experiments import sweep_results as results
+from ltlib.experiments.execute import command
+from ltlib.experiments.sweep_file import Options, read_sweep
+from ltlib.experiments.sweep_plan import Task, plan
+from ltlib.training.progress import Board
+
+GLANCE = 0.2  # seconds between two looks at what the workers do
+PATIENCE = 60.0  # seconds until a run that stays in use after its worker was killed is another process's
+
+
+def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list[Task]:
+    """Train what a sweep file describes and is not finished yet; print and write one table of all.
+
+    Stopped at any moment, it goes on with the same command. In a script, call it under
+    ``if __name__ == "__main__":``, because its workers import the script.
+
+    Args:
+        file: see :mod:`ltlib.experiments.sweep_file`.
+        dry_run: only print the runs, their states and their commands.
+        options: fields of `ltlib.experiments.sweep_file.Options`, which win over those of the file.
+
+    Returns:
+        One task for each run, with its state and, if it is not finished, the reason.
+
+    Raises:
+        InputError: something in the file cannot be used; nothing was started.
+    """
+    asked = read_sweep(file, **options)
+    tasks = plan(asked.experiments)
+    if same := len(asked.experiments) - len(tasks):
+        print(f"{len(asked.experiments)} experiments, of which {same} repeat another one's run and are merged with it")
+    if sentence := asked.options.passed_over():
+        print(sentence)
+    if dry_run:
+        print("\n".join(f"{task.state:<12} {task.run.id}  {command(task.experiment)}" for task in tasks))
+        return tasks
+    if not all(task.settled for task in tasks):
+        try:
+            _Sweep(tasks, asked.options).train()
+        except KeyboardInterrupt:
+            for task in tasks:
+                task.state = "interrupted" if task.state == "running" else task.state
+            print(f"\n{counts(tasks)}; nothing goes on in the background, and the same sweep resumes all")
+            raise
+    files = results.write(asked.name, tasks)
+    print(f"\n{results.as_text(tasks)}\n\n{counts(tasks)}\nthis table: {files[0]} and {files[1].name}")
+    return tasks
+
+
+class _Sweep:
+    """The tasks of a sweep while they are trained."""
+
+    def __init__(self, tasks: list[Task], options: Options):
+        self.tasks, self.options = tasks, options
+        self.waiting = [task for task in tasks if not task.settled]
+        self.running: dict = {}  # Dask's future -> task
+        self.ended: dict[str, float] = {}  # run id -> when its last attempt ended
+        self.board = Board()
+
+    def train(self) -> None:
+        """Returns when every task has ended one way or another.
+
+        Raises:
+            InputError: Dask is not installed, or its scheduler does not answer.
+        """
+        try:
+            from ltlib.experiments.sweep_workers import connected
+        except ImportError as error:
+            raise InputError("Dask is not installed: pip install 'ltlib[sweep]'.") from error
+        with connected(self.options, len(self.waiting)) as crew:
+            self.board.say(f"{counts(self.tasks)}; {crew.about()}")
+            try:
+                while self.waiting or self.running:
+                    self._start(crew)
+                    for future in [future for future in self.running if future.done()]:
+                        self._settle(self.running.pop(future), crew.answer(future))
+                    self.board.show([counts(self.tasks), *map(_progress, self.running.values())])
+                    time.sleep(GLANCE)
+            except KeyboardInterrupt:
+                self.board.say("stopping")
+                raise
+
+    def _start(self, crew) -> None:
+        """Hand out as many tasks as workers are free, so that a worker that dies takes one run down and no other."""
+        free = crew.size() - len(self.running)
+        for task in list(self.waiting):
+            if free < 1:
+                return
+            if task.attempts and task.run.in_use():  # by the kernel of a killed worker, for a second or so
+                if time.monotonic() - self.ended[task.run.id] > PATIENCE:
+                    self.waiting.remove(task)
+                    self._end(task, "in use")
+                continue
+            self.waiting.remove(task)
+            task.state, task.attempts = "running", task.attempts + 1
+            self.running[crew.start(task.experiment, task.run)] = task
+            self.board.say(f"started   {task.run.id}")
+            free -= 1
+
+    def _settle(self, task: Task, answer) -> None:
+        """After an attempt: what ``run.json`` says counts."""
+        self.ended[task.run.id] = time.monotonic()
+        task.reason = answer.reason
+        if task.run.info.get("state") == "finished":
+            self._end(task, "finished")
+        elif answer.in_use and task.attempts == 1:
+            self._end(task, "in use")
+        elif answer.hopeless or task.attempts > self.options.retries:
+            task.reason = answer.reason or "Another run was trained: the worker has another ltlib, or other data."
+            self._end(task, "failed")
+        else:
+            task.state = "to be tried again"
+            self.waiting.append(task)
+            self.board.say(f"again     {task.run.id}: {task.reason}")
+
+    def _end(self, task: Task, state: str) -> None:
+        task.state = state
+        accuracy = f"{task.run.info['metrics']['accuracy']:.1%}" if state == "finished" else ""
+        self.board.say(f"{state:<9} {task.run.id}  {accuracy}  {task.reason}".rstrip())
+
+
+def counts(tasks: list[Task]) -> str:
+    """``6 runs: 3 finished, 2 running, 1 new``"""
+    found = Counter(task.state for task in tasks).most_common()
+    return f"{len(tasks)} run{'s' * (len(tasks) > 1)}: {', '.join(f'{number} {state}' for state, number in found)}"
+
+
+def _progress(task: Task) -> str:
+    done = len(task.run.metrics)
+    filled = round(24 * done / task.epochs)
+    return f"{'█' * filled}{'░' * (24 - filled)}  {task.run.id}  epoch {done}/{task.epochs}"

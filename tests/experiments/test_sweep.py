@@ -1,0 +1,263 @@
+"""What a sweep decides and writes; that it survives what happens to processes is tested in tests/reliability."""
+
+import csv
+import io
+import os
+import statistics
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ltlib import paths
+from ltlib.__main__ import main
+from ltlib.errors import InputError
+from ltlib.experiments import runs, sweep_results, sweep_workers
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.report import expected_run
+from ltlib.experiments.sweep import _Sweep, sweep
+from ltlib.experiments.sweep_file import Options
+from ltlib.experiments.sweep_plan import Task, plan
+from ltlib.training.progress import Board
+
+SMOKE = Experiment(profile="smoke")
+
+
+def smoke(**fields) -> Experiment:
+    return Experiment(profile="smoke", **fields)
+
+
+def test_planned_runs_are_those_that_are_trained():
+    experiments = [
+        smoke(),
+        smoke(seed=1),
+        smoke(imbalance_factor=10),
+        smoke(imbalance_type="step"),
+        smoke(dataset="digits", seed=2),
+        smoke(method="mislas"),
+        smoke(overrides="n_max=120"),
+        smoke(overrides="validation=0.2, lr=0.05"),
+        smoke(overrides="lr=0.05"),
+    ]
+    tasks = plan(experiments)
+    assert [task.run.id for task in tasks] == [expected_run(experiment).id for experiment in experiments]
+    assert [task.epochs for task in tasks] == [2, 2, 2, 2, 2, 3, 2, 2, 2]  # mislas has a second stage
+
+
+def test_equal_runs_are_merged_and_the_reader_is_told(tmp_path, capsys):
+    (tmp_path / "twice.yaml").write_text(
+        'common: {profile: smoke}\nexperiments: [{}, {imbalance_factor: 100}, {overrides: "lr=0.1"}, {seed: 1}]\n'
+    )
+    tasks = sweep(tmp_path / "twice.yaml", dry_run=True)
+    assert len(tasks) == 2
+    assert "4 experiments, of which 2 repeat another one's run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"overrides": "epoch=3"}, "overrides name 'epoch'.*Did you mean 'epochs'"),
+        ({"overrides": "lr=-1"}, "lr must be at least 0"),
+        ({"imbalance_factor": 5000}, "larger than these data allow"),
+        ({"method": "mixup", "overrides": "alpha=0"}, "alpha must be above 0"),
+        ({"method": "crt", "overrides": "stage1=none"}, "There is no run"),
+        ({"method": "bgat", "overrides": "natural_run=none"}, "There is no run"),
+        ({"dataset": "folder"}, "needs data_dir"),
+    ],
+)
+def test_one_bad_experiment_stops_the_sweep_before_it_starts(fields, message):
+    bad = smoke(**fields)
+    with pytest.raises(InputError, match=rf"^In 'python -m ltlib train .*': .*{message}"):
+        plan([SMOKE, bad])
+    assert not paths.runs_root().exists()
+
+
+def test_dry_run_prints_state_and_command_and_writes_nothing(tmp_path, capsys):
+    run = execute(SMOKE)
+    (tmp_path / "two.yaml").write_text("common: {profile: smoke}\nseeds: [0, 1]\n")
+    capsys.readouterr()
+    assert main(["sweep", str(tmp_path / "two.yaml"), "--dry-run"]) == 0
+    finished, new = capsys.readouterr().out.splitlines()
+    assert finished.split() == ["finished", run.id, *run.info["command"].split()]
+    assert new.startswith("new ")
+    assert new.endswith("python -m ltlib train --method cross_entropy --dataset glyphs --profile smoke --seed 1")
+    assert [file.name for file in paths.runs_root().iterdir()] == [run.id]
+
+
+def test_a_sweep_of_finished_runs_needs_no_worker_and_tells_them_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_Sweep, "train", None)
+    execute(SMOKE)
+    (tmp_path / "one.yaml").write_text("common: {profile: smoke}\n")
+    assert main(["sweep", str(tmp_path / "one.yaml")]) == 0
+    assert "1 run: 1 finished" in capsys.readouterr().out
+    assert (paths.runs_root() / "one.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--worker", "2"], "'--worker' is no option here. Did you mean '--workers'"),
+        (["--workers", "two"], "workers must be a whole number; got 'two'"),
+        (["--gpus", "99"], "gpus=99, but this machine shows"),
+        (["--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
+    ],
+)
+def test_bad_options_are_one_sentence_and_nothing_is_written(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr(sweep_workers, "PATIENCE", 0.5)
+    (tmp_path / "one.yaml").write_text("common: {profile: smoke}\n")
+    assert main(["sweep", str(tmp_path / "one.yaml"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not paths.runs_root().exists()
+
+
+def finished_task(experiment: Experiment, accuracy: float, few: float | None) -> Task:
+    """A task whose run.json says so, without training."""
+    (task,) = plan([experiment])
+    task.run.folder.mkdir(parents=True)
+    groups = {name: {"accuracy": value} for name, value in (("many", 0.9), ("medium", 0.5), ("few", few))}
+    card = {"accuracy": accuracy, "ece": 0.1, "confidence_gap": 0.0, "groups": {"threshold": groups}}
+    task.run.update(
+        state="finished",
+        experiment={"method": experiment.method, "imbalance_type": "exponential"}
+        | {"imbalance_factor": experiment.imbalance_factor, "seed": experiment.seed},
+        data={"name": experiment.dataset},
+        versions={"ltlib": "0"},
+        hardware={"device": "a core"},
+        metrics=card,
+    )
+    task.state = "finished"
+    return task
+
+
+def test_the_table_holds_mean_deviation_and_number_over_seeds():
+    values = (0.5, 0.6, 0.9)
+    tasks = [finished_task(smoke(seed=seed), accuracy, few=None) for seed, accuracy in enumerate(values)]
+    (lonely,) = plan([smoke(method="mixup", seed=1)])
+    lonely.state, lonely.reason, lonely.attempts = "failed", "It broke.", 2
+    first, second = sweep_results.table([tasks[0], lonely, *tasks[1:]])
+    assert (first["method"], first["n"], first["planned"]) == ("cross_entropy", 3, 3)
+    assert first["accuracy"] == pytest.approx(2 / 3)
+    assert first["± accuracy"] == pytest.approx(statistics.stdev(values))
+    assert (first["few"], first["± few"]) == (None, None)
+    assert first["command"] == "python -m ltlib train --method cross_entropy --dataset glyphs --profile smoke"
+    assert first["runs"].split() == [task.run.id for task in tasks]
+    assert (second["n"], second["accuracy"], second["± accuracy"]) == (0, None, None)
+
+    text = sweep_results.as_text([*tasks, lonely])
+    assert "1  cross_entropy  3       66.7% ±20.8%  90.0% ±0.0%  50.0% ±0.0%  -    10.0% ±0.0%" in text
+    assert "2  mixup          0 of 1  -" in text
+    assert f"failed after 2 attempts: {lonely.run.id}: It broke. Again with: python -m ltlib train" in text
+
+
+def test_csv_and_markdown_say_the_same_as_the_table():
+    tasks = [finished_task(smoke(seed=seed, imbalance_factor=f), s, few=s) for seed, f, s in
+             ((0, 10, 0.5), (1, 10, 0.7), (0, 100, 0.25))]  # fmt: skip
+    table = sweep_results.table(tasks)
+    rows = list(csv.DictReader(io.StringIO(sweep_results.as_csv(tasks))))
+    assert len(rows) == len(table) == 2
+    for row, expected in zip(rows, table, strict=True):
+        assert row["command"] == expected["command"]
+        for name in sweep_results.MEASURES:
+            assert float(row[name]) == expected[name]
+            deviation = expected[f"± {name}"]
+            assert row[f"sd_{name}"] == ("" if deviation is None else str(deviation))
+    markdown = sweep_results.as_markdown("name", tasks)
+    assert "| 1 | cross_entropy | 10 | 2 | 60.0% ±14.1% |" in markdown
+    assert "| 2 | cross_entropy | 100 | 1 | 25.0% |" in markdown
+    assert f"2. `{table[1]['command']}`" in markdown
+    assert "- ltlib 0, a core" in markdown
+
+
+def test_tables_are_replaced_by_more_of_the_same_sweep_and_never_by_another():
+    tasks = [finished_task(smoke(seed=seed), 0.5, 0.1) for seed in (0, 1)]
+    other = [finished_task(smoke(seed=2), 0.5, 0.1)]
+    root = paths.runs_root()
+    assert sweep_results.write("mine", tasks[:1]) == (root / "mine.csv", root / "mine.md")
+    assert sweep_results.write("mine", tasks)[0].name == "mine.csv"
+    kept = (root / "mine.csv").read_text(), (root / "mine.md").read_text()
+    assert sweep_results.write("mine", other)[1].name == "mine-2.md"
+    assert sweep_results.write("mine", tasks[:1])[1].name == "mine-3.md"  # it would have lost the second seed
+    assert ((root / "mine.csv").read_text(), (root / "mine.md").read_text()) == kept
+    (root / "notes.md").write_text("my own")
+    assert sweep_results.write("notes", tasks)[0].name == "notes-2.csv"
+    assert (root / "notes.md").read_text() == "my own"
+    assert all(run.id.startswith("cross_entropy") for run in runs.all_runs())  # a table is no run
+
+
+@pytest.fixture
+def three_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(sweep_workers, "CPU_COUNT", 12)
+
+
+@pytest.mark.parametrize(
+    ("options", "visible", "gpus", "threads"),
+    [
+        (Options(), None, ["0", "1", "2"], "4"),
+        (Options(gpus=2), None, ["0", "1"], "6"),
+        (Options(gpus=2, workers=4), None, ["0", "1", "0", "1"], "3"),
+        (Options(), "5,7,GPU-abc", ["5", "7", "GPU-abc"], "4"),
+        (Options(gpus=0, workers=2), None, ["", ""], "6"),
+    ],
+)
+def test_every_worker_sees_one_gpu_and_its_share_of_the_cores(three_gpus, monkeypatch, options, visible, gpus, threads):
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    settings = sweep_workers._settings(options, sweep_workers.number_of_workers(options))
+    assert [worker["env"]["CUDA_VISIBLE_DEVICES"] for worker in settings] == gpus
+    assert {worker["env"]["OMP_NUM_THREADS"] for worker in settings} == {threads}
+    assert {worker["nthreads"] for worker in settings} == {1}
+    assert all(worker["resources"] == ({"GPU": 1} if gpus[0] else {}) for worker in settings)
+
+
+def test_threads_that_the_user_chose_are_kept(three_gpus, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert sweep_workers._settings(Options(workers=1), 1)[0]["env"]["OMP_NUM_THREADS"] == "2"
+
+
+def test_without_gpus_cores_and_memory_set_the_number_of_workers(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(sweep_workers, "CPU_COUNT", 64)
+    gigabytes = type("Memory", (), {"total": 9 * 2**30})
+    monkeypatch.setattr(sweep_workers.psutil, "virtual_memory", lambda: gigabytes)
+    assert sweep_workers.number_of_workers(Options()) == 4
+    assert sweep_workers.number_of_workers(Options(workers=7)) == 7
+
+
+def test_the_board_redraws_its_block_on_a_terminal_and_keeps_logs_plain(monkeypatch, capsys):
+    board = Board()
+    board.show(["block"])
+    board.say("line")
+    assert capsys.readouterr().out == "line\n"
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "11")
+    monkeypatch.setenv("LINES", "3")
+    board = Board()
+    block = ["first", "a line too long for it", "a line too many"]
+    board.show(block)
+    board.show(block)  # nothing new, nothing drawn
+    board.say("stays")
+    up, clear = "\x1b[2F", "\x1b[J"
+    drawn = "first\na line too\n"
+    assert capsys.readouterr().out == f"{clear}{drawn}{up}{clear}stays\n{clear}{drawn}"
+
+
+def test_training_one_run_and_reading_about_sweeps_needs_no_dask():
+    code = (
+        "import sys, ltlib.__main__, ltlib.experiments.execute, ltlib.experiments.report, ltlib.experiments.sweep\n"
+        "assert not {'dask', 'distributed', 'yaml', 'papermill'} & set(sys.modules)\n"
+        "import ltlib.experiments.fill_in\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+def test_a_worker_starts_without_torch():
+    code = "import sys, ltlib.experiments.sweep_workers\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

@@ -1,0 +1,165 @@
+"""Sweeps as a user starts them, while processes are killed: right outcomes, one writer a run, no process left."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import yaml
+
+from ltlib import paths
+from ltlib.experiments import runs
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.sweep_plan import plan
+from tests.reliability.kill import outcome
+
+LONG = "epochs=30"  # some seconds: time enough to be killed in
+ENDLESS = "epochs=100000"
+SETTLED = r"^(started|finished|again|failed|in use) +([\w.-]+)"
+
+
+def start(folder, content: dict, *flags: str) -> subprocess.Popen:
+    """A sweep in a session of its own, so that a signal to its group is Ctrl-C."""
+    file = folder / "many.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return subprocess.Popen(
+        [sys.executable, "-m", "ltlib", "sweep", str(file), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_until(condition, seconds: float = 120.0):
+    """What ``condition`` returns, once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+    return found
+
+
+def training() -> list[runs.Run]:
+    """The runs that have finished an epoch and are not finished."""
+    return [run for run in runs.all_runs() if run.metrics and run.info["state"] == "running"]
+
+
+def kernels(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if "ipykernel_launcher" in child.cmdline()]
+
+
+def report_seconds(run: runs.Run) -> float:
+    """How long papermill took for the last attempt at a run."""
+    return json.loads((run.folder / "report.ipynb").read_text())["metadata"]["papermill"]["duration"]
+
+
+def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(tmp_path, capsys):
+    experiments = {
+        "first": Experiment(profile="smoke", overrides=LONG),
+        "second": Experiment(method="mixup", profile="smoke", overrides=LONG),
+        "bad": Experiment(profile="smoke", overrides="lr=1e30"),
+        "good": Experiment(method="balanced_softmax", profile="smoke"),
+        "done": Experiment(profile="smoke"),
+        "held": Experiment(profile="smoke", seed=1),
+    }
+    run = {name: plan([experiment])[0].run for name, experiment in experiments.items()}
+    execute(experiments["done"])
+    before = (run["done"].folder / "run.json").stat().st_mtime_ns
+    fields = [
+        {name: getattr(e, name) for name in ("method", "profile", "overrides", "seed")} for e in experiments.values()
+    ]
+    with run["held"].locked():
+        run["held"].update(state="running", command="another process")
+        began = time.monotonic()
+        process = start(tmp_path, {"experiments": fields, "workers": 2})
+        wait_until(training)
+        victim = kernels(psutil.Process(process.pid))[0].parent()
+        victim.kill()
+        printed, _ = process.communicate(timeout=240)
+        seconds = time.monotonic() - began
+
+    assert process.returncode == 1, printed  # not all are finished
+    states = {name: r.info["state"] for name, r in run.items()}
+    assert states == dict.fromkeys(run, "finished") | {"bad": "failed", "held": "running"}
+    events = re.findall(SETTLED, printed, re.MULTILINE)
+    (again,) = [name for event, name in events if event == "again"]
+    assert f"again     {again}: Its worker was killed" in printed
+    assert again in (run["first"].id, run["second"].id)
+    starts = [name for event, name in events if event == "started"]
+    assert sorted(starts) == sorted([again] + [run[name].id for name in ("first", "second", "bad", "good")])
+    assert f"failed after 1 attempt: {run['bad'].id}" in printed  # it would fail again
+    assert "is not finite" in printed
+    assert f"in use: {run['held'].id}" in printed
+    assert run["held"].info["command"] == "another process"
+    assert (run["done"].folder / "run.json").stat().st_mtime_ns == before
+    (summary,) = re.findall(r"^6 runs: (.*)$", printed.split("mean ±")[1], re.MULTILINE)
+    assert sorted(summary.split(", ")) == ["1 failed", "1 in use", "4 finished"]
+    assert (paths.runs_root() / "many.csv").exists()
+
+    # The killed run ended as if nothing had happened: nobody else wrote into it.
+    (killed,) = [name for name in ("first", "second") if run[name].id == again]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert outcome(execute(experiments[killed], tmp_path / "alone")) == outcome(run[killed])
+    one_by_one = sum(report_seconds(run[name]) for name in ("first", "second", "bad", "good"))
+    with capsys.disabled():
+        print(f"\n4 runs and a retry on 2 workers: {seconds:.0f} s / {one_by_one:.0f} s = {seconds / one_by_one:.2f}")
+
+
+@pytest.fixture
+def cluster():
+    """A Dask cluster that is not the sweep's own, and survives it."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGKILL", -signal.SIGKILL)])
+def test_no_process_outlives_a_sweep_and_its_runs_resume(tmp_path, name, status):
+    process = start(tmp_path, {"common": {"profile": "smoke", "overrides": ENDLESS}, "workers": 1})
+    (run,) = wait_until(training)
+    family = psutil.Process(process.pid).children(recursive=True)
+    (kernel,) = kernels(psutil.Process(process.pid))
+    assert kernel in family
+    if name == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    else:
+        process.kill()
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode == status, printed
+    assert "Traceback" not in printed
+    if name == "SIGINT":
+        assert not kernel.is_running()
+        assert "1 run: 1 interrupted; nothing goes on" in printed
+        assert "the same command resumes after the last finished epoch" in printed
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+    assert run.state == "interrupted"
+    assert run.checkpoint.exists()
+
+
+def test_ctrl_c_stops_what_a_cluster_trains_and_leaves_the_cluster(tmp_path, cluster):
+    process = start(
+        tmp_path, {"common": {"profile": "smoke", "overrides": ENDLESS}}, "--scheduler", cluster.scheduler_address
+    )
+    (run,) = wait_until(training)
+    (kernel,) = kernels(psutil.Process())
+    assert kernel.parent().pid == cluster.workers[0].pid
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, printed
+    assert f"1 at a time on {cluster.scheduler_address}" in printed
+    psutil.wait_procs([kernel], timeout=5)
+    assert not kernel.is_running()
+    assert run.state == "interrupted"
+    assert psutil.pid_exists(cluster.workers[0].pid)
