@@ -1,4 +1,4 @@
-"""From images that rest on the device as uint8 to augmented float batches. Knows nothing of methods."""
+"""From uint8 images, on the device or streamed to it, to augmented float batches. Knows nothing of methods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltlib.data import samplers
 from ltlib.data.augment import augment, to_float
+from ltlib.data.stream import Stream, batches
 
 # Batches an epoch, given N images and batches of B.
 LENGTHS = {
@@ -27,10 +28,10 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Batches of one training stage, drawn and augmented where the images are.
+    """Batches of one training stage, drawn and augmented on the device.
 
     Args:
-        images: uint8 (N, C, H, W), already on the device.
+        images: uint8 (N, C, H, W), already on the device, or a `Stream` to it.
         labels: int64 (N,), on the same device.
         sampler: a name from ``samplers.SAMPLERS``.
         epochs: length of the stage (progressively balanced sampling needs it).
@@ -41,7 +42,7 @@ class Loader:
 
     def __init__(
         self,
-        images: Tensor,
+        images: Tensor | Stream,
         labels: Tensor,
         *,
         sampler: str,
@@ -62,6 +63,6 @@ class Loader:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, counted from 0 within the stage."""
-        for index in self.sampler.draw(epoch).split(self.batch_size):
-            x = augment(self.images[index], self.augmentation)
-            yield Batch(to_float(x), self.labels[index])
+        order = self.sampler.draw(epoch).split(self.batch_size)
+        for index, x in zip(order, batches(self.images, order), strict=True):
+            yield Batch(to_float(augment(x, self.augmentation)), self.labels[index])

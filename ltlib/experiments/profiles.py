@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 
 from ltlib.data.augment import AUGMENTATIONS
+from ltlib.data.presets import PRESETS
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.experiments.experiment import Experiment, read
 from ltlib.methods import METHODS
@@ -27,7 +28,9 @@ class Recipe(Options):
     Attributes:
         backbone: a key of ``ltlib.models.BACKBONES``.
         num_classes: classes of ``glyphs``; other data sets bring their own.
-        image_size: side in pixels of ``glyphs``, or to resize a ``folder`` to; 0 keeps what is there.
+        image_size: side in pixels that the network sees, of ``glyphs``, or to resize images from files to; 0 keeps
+            what is there. Where crops are resized (``resized_crop_flip``), images are stored 8/7 as large.
+        train_list, test_list: list files of ``list`` and of the sets made of lists; see ``ltlib.data.lists``.
         n_max: images of the largest class; 0 takes as many as the data allow.
         test_per_class: test images of each class; 0 takes all (``glyphs`` draws 100).
         validation: share of the training images held out to choose on; 0 holds out none.
@@ -37,6 +40,8 @@ class Recipe(Options):
     backbone: str = "resnet32"
     num_classes: int = 10
     image_size: int = 0
+    train_list: str = ""
+    test_list: str = ""
     n_max: int = 0
     test_per_class: int = 0
     validation: float = 0.0
@@ -106,10 +111,12 @@ PROFILE_OF_METHOD: dict[tuple[str, str], dict[str, object]] = {
     **{("smoke", method): {"attack_steps": 1} for method in ("at", "alp", "trades")},
 }
 
-# A mirrored letter or digit may be another one, so these are not flipped; their images are small.
+# A mirrored letter or digit may be another one, so these are not flipped; their images are small. The large sets are
+# seen as MiSLAS sees them.
 DATASET = {
     "glyphs": {"augmentation": "crop"},
     "digits": {"augmentation": "crop"},
+    **{name: {"augmentation": "resized_crop_flip_jitter", "image_size": 224} for name in PRESETS},
 }
 
 # What suits the small built-in data. They are easy and their runs short, so that the papers' smoothing makes the
@@ -119,6 +126,11 @@ SMALL: dict[tuple[str, str], dict[str, object]] = {
     ("mixup", "digits"): {"alpha": 0.2},
     ("mislas", "glyphs"): {"mixup_alpha": 0.2, "smooth_head": 0.1, "smooth_tail": 0.0, "lr_factor": 0.5},
     ("mislas", "digits"): {"mixup_alpha": 0.2, "smooth_head": 0.1, "smooth_tail": 0.0, "lr_factor": 0.5},
+}
+
+# Where the code of a method treats a large set otherwise.
+LARGE: dict[tuple[str, str], dict[str, object]] = {
+    ("reslt", "inaturalist2018"): {"augmentation": "resized_crop_flip"},
 }
 
 
@@ -136,6 +148,7 @@ def resolve(experiment: Experiment) -> tuple[Recipe, dict[str, object]]:
         | PROFILE_OF_METHOD.get((experiment.profile, experiment.method), {})
         | DATASET.get(experiment.dataset, {})
         | SMALL.get((experiment.method, experiment.dataset), {})
+        | LARGE.get((experiment.method, experiment.dataset), {})
     ).items():
         if name in own:
             own[name] = value
