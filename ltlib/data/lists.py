@@ -184,10 +184,17 @@ def checksum(file: Path) -> str:
 
 
 def _class_names(train: list[str], labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
-    """The deepest folder that tells the classes apart, such as airfield of data_256/a/airfield/1.jpg; else numbers."""
+    """The deepest folder that tells the classes apart, else the deepest folders, else numbers.
+
+    ``train/n01443537/images/1.JPEG`` is n01443537. Where there is ``data_256/a/apartment_building/outdoor/1.jpg``,
+    ``data_256/a/airfield/1.jpg`` is airfield and the other apartment_building/outdoor.
+    """
     folders = [path.split("/")[:-1] for path in train]
-    for depth in reversed(range(min(map(len, folders)))):
-        names = {(label, parts[depth]) for label, parts in zip(labels.tolist(), folders, strict=True)}
-        if len(names) == num_classes == len({name for _, name in names}):
-            return tuple(name for _, name in sorted(names))
+    depths = range(min(map(len, folders)) - 1, -1, -1)
+    for last in (1, None):
+        for depth in depths:
+            named = ("/".join(parts[depth : depth + last if last else None]) for parts in folders)
+            names = set(zip(labels.tolist(), named, strict=True))
+            if len(names) == num_classes == len({name for _, name in names}):
+                return tuple(name for _, name in sorted(names))
     return tuple(map(str, range(num_classes)))

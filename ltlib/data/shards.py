@@ -106,7 +106,7 @@ class Store:
 
     def _record(self, i: int) -> Record | None:
         try:
-            with np.load(self._shard(i).with_suffix(".about.npz")) as about:
+            with open(self._shard(i).with_suffix(".about.npz"), "rb") as file, np.load(file) as about:
                 record = Record(
                     str(about["source"]), str(about["sha256"]), tuple(about["written"].tolist()), about["sums"]
                 )

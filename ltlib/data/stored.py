@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -61,22 +62,30 @@ class StoredPixels:
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
-        image = np.empty((3, self.side, self.side), dtype=np.uint8)
-        first, last = self.margin[0], self.side - self.margin[1]
         shard, place = np.divmod(rows, self.per_shard)
         for s in np.unique(shard):
-            with open(self.files[s], "rb", buffering=0) as file:
-                file.seek(0, 2)
-                # the images are the end of the file; a header stands before them
-                begin = file.tell() - min(self.per_shard, len(self.sums) - s * self.per_shard) * image.nbytes
-                for n in np.flatnonzero(shard == s):
-                    file.seek(begin + place[n] * image.nbytes)
-                    target = image if any(self.margin) else out[n]
-                    if file.readinto(target) != image.nbytes:
-                        raise InputError(f"{self.files[s]} is cut off: start again, and it is decoded anew.")
-                    if any(self.margin):
-                        out[n] = image[:, first:last, first:last]
+            wanted = np.flatnonzero(shard == s)
+            try:
+                with open(self.files[s], "rb", buffering=0) as file:
+                    self._read_from(file, place[wanted], wanted, out)
+            except OSError as error:
+                raise InputError(
+                    f"{self.files[s]} was removed or damaged ({error}): start again, and it is decoded anew."
+                ) from error
         return out
+
+    def _read_from(self, file: FileIO, places: np.ndarray, targets: np.ndarray, out: np.ndarray) -> None:
+        """Read the images at ``places`` of one shard into ``out[targets]``."""
+        image = np.empty((3, self.side, self.side), dtype=np.uint8)
+        first, last = self.margin[0], self.side - self.margin[1]
+        file.seek(8)  # the format .npy: magic and version, then the length of the header in two bytes
+        begin = 10 + int.from_bytes(file.read(2), "little")
+        for place, target in zip(places, targets, strict=True):
+            file.seek(begin + place * image.nbytes)
+            if file.readinto(image if any(self.margin) else out[target]) != image.nbytes:
+                raise OSError("cut off")
+            if any(self.margin):
+                out[target] = image[:, first:last, first:last]
 
     def content(self) -> bytes:
         """What stands for these pixels in a fingerprint: the hash of all stored ones, and which of them are taken."""
