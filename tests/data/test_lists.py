@@ -202,7 +202,7 @@ def test_lists_of_other_sizes_are_refused(decoded, tmp_path):
     file = write_published_sizes(tmp_path, PRESETS[name])
     lines = file.read_text().splitlines(keepends=True)
     for changed, message in (
-        (lines[:-1] + ["x/1.jpg 0\n"], "1,281 images in its largest class; the published list of ImageNet-LT has 1,28"),
+        ([*lines[:-1], "x/1.jpg 0\n"], "1,281 images in its largest class; the published list of ImageNet-LT has 1,28"),
         (lines[1:], "has 115,845 images; the published list of ImageNet-LT has 115,846"),
         ([*lines[:-1], "x/1.jpg 1000\n"], "Line 115846 of .* has label 1000, but labels run from 0 to 999"),
         (lines[:-5] + [f"x/{i}.jpg 1\n" for i in range(5)], "1 of 1,000 classes have no image .* the first: 999"),

@@ -7,12 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.reliability.kill import kill_saving, kill_training
+from tests.reliability.kill import kill_preparing, kill_saving, kill_training
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("training", "saving"))
+    parser.add_argument("what", choices=("training", "saving", "preparing"))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -21,6 +21,9 @@ def main() -> None:
         if options.what == "training":
             n = kill_training(options.kills, Path(folder), options.seed)
             print(f"{options.kills} kills during {n} trainings: all {n} ended bitwise equal to the uninterrupted run")
+        elif options.what == "preparing":
+            n = kill_preparing(options.kills, Path(folder), options.seed)
+            print(f"{options.kills} kills during {n} preparations of 600 images: all {n} ended with the same shards")
         else:
             n = kill_saving(options.kills, Path(folder), options.seed)
             print(f"{options.kills} kills while {n} checkpoints were written: the newest always loaded")

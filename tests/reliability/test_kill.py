@@ -1,6 +1,6 @@
 """The short version of ``python -m tests.reliability``."""
 
-from tests.reliability.kill import kill_saving, kill_training
+from tests.reliability.kill import kill_preparing, kill_saving, kill_training
 
 
 def test_training_survives_sigkill_bit_for_bit(tmp_path):
@@ -9,3 +9,7 @@ def test_training_survives_sigkill_bit_for_bit(tmp_path):
 
 def test_newest_checkpoint_survives_sigkill_while_saving(tmp_path):
     assert kill_saving(kills=15, folder=tmp_path) >= 15
+
+
+def test_preparing_survives_sigkill_and_goes_on(tmp_path):
+    assert kill_preparing(kills=6, folder=tmp_path) >= 1
