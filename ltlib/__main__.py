@@ -146,8 +146,8 @@ def data_prepare(**fields: str) -> None:
         f"{facts['name']}: {facts['train_images']:,} training and {facts['test_images']:,} test images, "
         f"{facts['image_size']}x{facts['image_size']} pixels"
     )
-    for name, n in zip(facts["class_names"], facts["counts"], strict=True):
-        print(f"  {name:<16} {n:>7,}")
+    classes = [f"  {name:<16} {n:>7,}" for name, n in zip(facts["class_names"], facts["counts"], strict=True)]
+    print("\n".join(classes if len(classes) <= 100 else [*classes[:10], "  ...", *classes[-10:]]))
     print(f"SHA-256 of the selected training indices: {facts['subset_sha256'] or 'none, the data are as they come'}")
 
 
@@ -156,9 +156,9 @@ def data_show() -> None:
     from ltlib import paths
     from ltlib.data.datasets import DATASETS
 
-    print(f"data in {paths.data_root()}, decoded folders in {paths.cache_root()}")
+    print(f"data in {paths.data_root()}, decoded images in {paths.cache_root()}")
     for name, what in DATASETS.items():
-        print(f"  {name:<10} {what}")
+        print(f"  {name:<15} {what}")
 
 
 def doctor() -> None:
@@ -244,7 +244,7 @@ FLAGS = {
     "method": "what to train",
     "dataset": "on which data",
     "imbalance_factor": "n_max / n_min of the training set, from 1",
-    "imbalance_type": "exponential, step, or natural to keep the data as they are",
+    "imbalance_type": "exponential, step, or natural to keep the data as they are (ImageNet-LT and its like always)",
     "profile": "smoke (seconds), lesson (a minute), paper (the authors' recipe)",
     "seed": "of the training",
     "data_dir": "folder of the data set; empty means LTLIB_DATA",

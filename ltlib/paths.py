@@ -4,7 +4,7 @@
 variable                default                      holds
 ======================  ===========================  ==================================================
 ``LTLIB_DATA``          ``<project>/data``           downloads and the user's own image folders
-``LTLIB_CACHE``         ``<project>/data/cache``     decoded copies of image folders (safe to delete)
+``LTLIB_CACHE``         ``<project>/data/cache``     decoded images (safe to delete)
 ``LTLIB_RUNS``          ``<project>/runs``           one folder a run
 ======================  ===========================  ==================================================
 
@@ -31,7 +31,7 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of decoded image folders."""
+    """Folder of decoded images."""
     return Path(os.environ.get("LTLIB_CACHE") or project() / "data" / "cache").expanduser()
 
 

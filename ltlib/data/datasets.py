@@ -10,6 +10,9 @@ from ltlib import paths
 from ltlib.data import glyphs
 from ltlib.data.folder import load_folder
 from ltlib.data.images import Dataset, Images
+from ltlib.data.lists import load_lists
+from ltlib.data.presets import PRESETS
+from ltlib.data.tiny_imagenet import load_tiny_imagenet
 from ltlib.errors import InputError, check_choice
 
 # MiSLAS and ResLT normalise CIFAR-100 with the statistics of CIFAR-10 too.
@@ -20,7 +23,12 @@ DATASETS = {
     "digits": "handwritten digits that ship with scikit-learn; no download",
     "cifar10": "CIFAR-10, downloaded once (170 MB)",
     "cifar100": "CIFAR-100, downloaded once (169 MB)",
+    "tiny_imagenet": "Tiny ImageNet, 200 classes, 64 or 32 pixels; you download it (237 MB)",
+    "imagenet_lt": "ImageNet-LT, 1000 classes; you download images and lists",
+    "places_lt": "Places-LT, 365 classes; you download images and lists",
+    "inaturalist2018": "iNaturalist 2018, 8142 classes; you download images and lists",
     "folder": "your own images, one folder a class, in data_dir",
+    "list": "your own images, named by list files ('path label' lines), in data_dir",
 }
 
 
@@ -32,14 +40,17 @@ def load(
     n_max: int = 500,
     test_per_class: int = 100,
     image_size: int = 0,
+    train_list: str = "",
+    test_list: str = "",
 ) -> Dataset:
     """Load a data set, balanced or as it comes.
 
     Args:
         name: a key of ``DATASETS``.
-        data_dir: where the files are; empty means ``LTLIB_DATA`` (``folder`` always needs it).
+        data_dir: where the files are; empty means ``LTLIB_DATA`` (``folder`` and ``list`` always need it).
         num_classes, n_max, test_per_class: size of ``glyphs``; the other sets come whole.
-        image_size: side of ``glyphs`` (0: 16) or the size ``folder`` resizes to (0: as they are).
+        image_size: side of ``glyphs`` (0: 16), or the side that images from files are resized to (0: as they are).
+        train_list, test_list: list files, see :func:`ltlib.data.lists.load_lists`.
 
     Raises:
         InputError: the name is unknown or the files are missing or damaged.
@@ -51,6 +62,10 @@ def load(
         return _digits()
     if name == "folder":
         return load_folder(data_dir, image_size)
+    if name == "tiny_imagenet":
+        return load_tiny_imagenet(data_dir, image_size)
+    if name == "list" or name in PRESETS:
+        return load_lists(name, data_dir=data_dir, image_size=image_size, train_list=train_list, test_list=test_list)
     return _cifar(name, Path(data_dir).expanduser() if data_dir else paths.data_root())
 
 

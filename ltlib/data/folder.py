@@ -1,28 +1,21 @@
-"""Anyone's own images: one folder a class below ``train`` and ``test`` (or ``val``), decoded once and cached.
+"""Anyone's own images: one folder a class below ``train`` and ``test`` (or ``val``).
 
     my_birds/train/robin/0001.jpg   my_birds/test/robin/0001.jpg
     my_birds/train/wren/a.png       my_birds/test/wren/b.png
 
-Labels follow the sorted folder names, images the sorted file names. The cache is keyed by every file's path,
-size and time of change, so that an edited folder is decoded anew.
+Labels follow the sorted folder names, images the sorted file names. `shards` decodes them once.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ltlib import paths
-from ltlib.data.images import Dataset, Images
+from ltlib.data import shards
+from ltlib.data.images import Dataset
+from ltlib.data.listing import Listing, find_root
 from ltlib.errors import InputError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".tif", ".tiff", ".webp"}
@@ -41,24 +34,18 @@ def load_folder(data_dir: str, image_size: int = 0) -> Dataset:
     Raises:
         InputError: the folder, a class or an image is not as it must be; the message names it.
     """
-    root = _find(data_dir)
+    root = find_root("folder", data_dir, LAYOUT)
     class_names, files = _list_files(root)
-    cache = paths.cache_root() / f"folder-{_key(root, files, image_size)}"
-    dataset = _read_cache(cache, class_names)
-    if dataset is None:
-        dataset = _decode(root, class_names, files, image_size)
-        _write_cache(cache, dataset)
-    return dataset
+    (train, train_labels), (test, test_labels) = (_in_one_row(root, files[split]) for split in ("train", "test"))
+    name = f"folder:{root.resolve().name}"
+    listing = Listing(name, root, class_names, train, train_labels, test, test_labels)
+    return shards.load(listing, side=image_size, how="resize" if image_size else "keep")
 
 
-def _find(data_dir: str) -> Path:
-    if not data_dir:
-        raise InputError(f"dataset 'folder' needs data_dir, the path of your images; {LAYOUT}.")
-    given = Path(data_dir).expanduser()
-    for candidate in (given, paths.data_root() / given):
-        if candidate.is_dir():
-            return candidate
-    raise InputError(f"data_dir {data_dir!r} is not a folder (nor is {paths.data_root() / given}); {LAYOUT}.")
+def _in_one_row(root: Path, classes: list[list[os.DirEntry]]) -> tuple[list[str], np.ndarray]:
+    """Paths below ``root``, class after class, and their labels."""
+    paths = [os.path.relpath(entry.path, root) for images in classes for entry in images]
+    return paths, np.repeat(np.arange(len(classes)), [len(images) for images in classes])
 
 
 def _list_files(root: Path) -> tuple[tuple[str, ...], dict[str, list[list[os.DirEntry]]]]:
@@ -96,105 +83,3 @@ def _classes(split: Path) -> dict[str, list[os.DirEntry]]:
             )
         classes[folder.name] = sorted(images, key=lambda e: e.name)
     return classes
-
-
-def _key(root: Path, files: dict[str, list[list[os.DirEntry]]], image_size: int) -> str:
-    digest = hashlib.sha256(f"{root.resolve()} {image_size}".encode())
-    for entry in (e for split in files.values() for images in split for e in images):
-        status = entry.stat()
-        digest.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:24]
-
-
-def _decode(
-    root: Path, class_names: tuple[str, ...], files: dict[str, list[list[os.DirEntry]]], image_size: int
-) -> Dataset:
-    total = sum(len(images) for split in files.values() for images in split)
-    print(f"Decoding {total:,} images from {root} (once; later runs read the cache).", flush=True)
-    side = image_size or _side(files["train"][0][0].path)
-    splits = {}
-    for split, classes in files.items():
-        images = [e.path for c in classes for e in c]
-        labels = np.repeat(np.arange(len(classes)), [len(c) for c in classes])
-        pixels = np.empty((len(images), 3, side, side), dtype=np.uint8)
-
-        def decode(start: int, images: list[str] = images, pixels: np.ndarray = pixels) -> None:
-            for i, path in enumerate(images[start : start + 256], start):
-                pixels[i] = _open(path, side, resize=image_size > 0)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(decode, range(0, len(images), 256)))
-        splits[split] = Images(pixels, labels)
-    return Dataset(f"folder:{root.resolve().name}", splits["train"], splits["test"], class_names)
-
-
-def _side(path: str) -> int:
-    """The side of the first image, which all others must share."""
-    width, height = _read(path).size
-    if width != height:
-        raise InputError(
-            f"{path} is {width}x{height}, not square: set image_size in the overrides to resize all images."
-        )
-    return width
-
-
-def _read(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} cannot be decoded as an image ({error}): replace or remove it.") from error
-
-
-def _open(path: str, side: int, resize: bool) -> np.ndarray:
-    image = _read(path)
-    if resize:
-        image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
-    if image.size != (side, side):
-        raise InputError(
-            f"{path} is {image.width}x{image.height} but the first image is {side}x{side}: "
-            f"set image_size in the overrides to resize all images."
-        )
-    return np.asarray(image).transpose(2, 0, 1)
-
-
-def _read_cache(cache: Path, class_names: tuple[str, ...]) -> Dataset | None:
-    """The cached data set, or None where there is none or it is damaged."""
-    try:
-        about = json.loads((cache / "about.json").read_text())
-        train, test = (
-            Images(np.load(cache / f"{split}_pixels.npy"), np.load(cache / f"{split}_labels.npy"))
-            for split in ("train", "test")
-        )
-    except (OSError, ValueError, KeyError):
-        return None
-    dataset = Dataset(about["name"], train, test, class_names)
-    return dataset if dataset.fingerprint == about["fingerprint"] else None
-
-
-def _write_cache(cache: Path, dataset: Dataset) -> None:
-    """Write beside and rename, so that a killed process leaves no half cache under the final name."""
-    paths.make_folder(cache.parent, "LTLIB_CACHE")
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=".folder-", dir=cache.parent))
-    except OSError as error:
-        raise InputError(
-            f"{cache.parent} is not writable ({error.strerror}): set LTLIB_CACHE to a folder that is."
-        ) from error
-    try:
-        for split, images in (("train", dataset.train), ("test", dataset.test)):
-            np.save(temporary / f"{split}_pixels.npy", images.pixels)
-            np.save(temporary / f"{split}_labels.npy", images.labels)
-        about = {"name": dataset.name, "fingerprint": dataset.fingerprint}
-        (temporary / "about.json").write_text(json.dumps(about))
-        shutil.rmtree(cache, ignore_errors=True)
-        # Another process may have finished the same cache first: then ours is not needed.
-        with contextlib.suppress(FileExistsError):
-            temporary.rename(cache)
-    except OSError as error:
-        raise InputError(
-            f"The decoded images could not be cached in {cache.parent} ({error.strerror}): free some space, "
-            f"or set LTLIB_CACHE to another folder."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

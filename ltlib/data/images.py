@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from ltlib.data.stored import StoredPixels
 from ltlib.errors import InputError
+
+# A split of at most so many bytes rests in memory (and on the device); a larger one stays in files and is streamed.
+RESTING_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """One split, in memory.
+    """One split, in memory or in files.
 
     Attributes:
-        pixels: uint8, (N, 3, H, W).
+        pixels: uint8, (N, 3, H, W); an array, or `StoredPixels` where they rest in files.
         labels: int64, (N,), 0..K-1.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | StoredPixels
     labels: np.ndarray
 
     def __post_init__(self) -> None:
@@ -41,8 +45,22 @@ class Images:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> Images:
-        """The images at ``indices``, copied, in that order."""
-        return Images(self.pixels[indices], self.labels[indices])
+        """The images at ``indices``, in that order: copied in memory, only chosen in files."""
+        p = self.pixels
+        pixels = replace(p, rows=p.rows[indices]) if isinstance(p, StoredPixels) else p[indices]
+        return Images(pixels, self.labels[indices])
+
+    def center_crop(self, side: int) -> Images:
+        """The middle ``side`` x ``side`` pixels of every image, rounded as torchvision's ``CenterCrop``."""
+        p = self.pixels
+        first = round((p.shape[-1] - side) / 2)
+        if isinstance(p, StoredPixels):
+            return Images(replace(p, margin=(first, p.side - side - first)), self.labels)
+        return Images(np.ascontiguousarray(p[..., first : first + side, first : first + side]), self.labels)
+
+    def resting(self) -> Images:
+        """These images in memory, if they take at most ``RESTING_BYTES``; else as they are."""
+        return Images(np.asarray(self.pixels), self.labels) if self.pixels.nbytes <= RESTING_BYTES else self
 
     def counts(self, num_classes: int) -> np.ndarray:
         """Images of each class, (K,)."""
@@ -79,20 +97,41 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of all pixels, labels and class names: the same data give the same value anywhere."""
+        """SHA-256 (hex) of all pixels, labels and class names: the same data give the same value anywhere.
+
+        Pixels in files are represented by the hash that was taken when they were written, and are not read.
+        """
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for split in (self.train, self.test):
-            digest.update(str(split.pixels.shape).encode())
-            digest.update(np.ascontiguousarray(split.pixels))
+            p = split.pixels
+            digest.update(str(p.shape).encode())
+            digest.update(p.content() if isinstance(p, StoredPixels) else np.ascontiguousarray(p))
             digest.update(split.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
 
-def channel_statistics(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 images, in [0, 1]."""
-    # Exact integer histograms: no rounding, no float copy of the images.
-    histograms = [np.bincount(pixels[:, c].ravel(), minlength=256) for c in range(pixels.shape[1])]
+def channel_statistics(pixels: np.ndarray | StoredPixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images, in [0, 1].
+
+    Of pixels in files the sums of each whole image are known since they were written, and nothing is read.
+    """
+    if isinstance(pixels, StoredPixels):
+        return _from_sums(pixels.sums[pixels.rows].sum(axis=0), len(pixels) * pixels.side**2)
+    # Exact integer histograms: no rounding, no float copy of the images; some images at a time, as bincount copies.
+    histograms = np.zeros((pixels.shape[1], 256), dtype=np.int64)
+    for first in range(0, len(pixels), 1024):
+        for c, histogram in enumerate(histograms):
+            histogram += np.bincount(pixels[first : first + 1024, c].ravel(), minlength=256)
     value = np.arange(256) / 255
     mean = [float(h @ value / h.sum()) for h in histograms]
     std = [float(np.sqrt(max(h @ (value - m) ** 2 / h.sum(), 1e-6))) for h, m in zip(histograms, mean, strict=True)]
+    return tuple(mean), tuple(std)
+
+
+def _from_sums(sums: np.ndarray, n: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation from the sum and the sum of squares of n values a channel; Python's integers are exact."""
+    mean, std = [], []
+    for total, squares in zip(*sums.tolist(), strict=True):
+        mean.append(total / n / 255)
+        std.append(max((n * squares - total**2) / n**2 / 255**2, 1e-6) ** 0.5)
     return tuple(mean), tuple(std)

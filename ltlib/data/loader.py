@@ -1,4 +1,4 @@
-"""From images that rest on the device as uint8 to augmented float batches. Knows nothing of methods."""
+"""From uint8 images, on the device or streamed to it, to augmented float batches. Knows nothing of methods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltlib.data import samplers
 from ltlib.data.augment import augment, to_float
+from ltlib.data.stream import Stream, batches
 from ltlib.distributed import part
 
 # Batches an epoch, given N images and batches of B.
@@ -28,10 +29,10 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Batches of one training stage, drawn and augmented where the images are.
+    """Batches of one training stage, drawn and augmented on the device.
 
     Args:
-        images: uint8 (N, C, H, W), already on the device.
+        images: uint8 (N, C, H, W), already on the device, or a `Stream` to it.
         labels: int64 (N,), on the same device.
         sampler: a name from ``samplers.SAMPLERS``.
         epochs: length of the stage (progressively balanced sampling needs it).
@@ -42,7 +43,7 @@ class Loader:
 
     def __init__(
         self,
-        images: Tensor,
+        images: Tensor | Stream,
         labels: Tensor,
         *,
         sampler: str,
@@ -69,6 +70,5 @@ class Loader:
         return self._batches([part(index) for index in self.sampler.draw(epoch).split(self.batch_size)])
 
     def _batches(self, order: list[Tensor]) -> Iterator[Batch]:
-        for index in order:
-            x = augment(self.images[index], self.augmentation)
-            yield Batch(to_float(x), self.labels[index])
+        for index, x in zip(order, batches(self.images, order), strict=True):
+            yield Batch(to_float(augment(x, self.augmentation)), self.labels[index])

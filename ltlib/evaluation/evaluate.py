@@ -9,6 +9,7 @@ from torch import Tensor
 from ltlib import distributed
 from ltlib.data.augment import to_float
 from ltlib.data.longtail import PAPER_GROUPS, shot_groups
+from ltlib.data.stream import Stream, batches
 from ltlib.errors import InputError
 from ltlib.evaluation import calibration
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
@@ -16,7 +17,7 @@ from ltlib.methods.method import Method
 
 
 @torch.inference_mode()
-def predict(method: Method, images: Tensor, batch_size: int = 500) -> Tensor:
+def predict(method: Method, images: Tensor | Stream, batch_size: int = 500) -> Tensor:
     """Logits (N, K) in float32, on the CPU, of uint8 images (N, 3, H, W) on the method's device.
 
     Computed without reduced precision: half-precision logits push confidences to exactly 1. Of several processes each
@@ -24,8 +25,8 @@ def predict(method: Method, images: Tensor, batch_size: int = 500) -> Tensor:
     """
     was_training = method.training
     method.eval()
-    own = images[distributed.rank() :: distributed.world_size()]
-    logits = torch.cat([method.logits(to_float(x)).float() for x in own.split(batch_size)])
+    own = torch.arange(distributed.rank(), len(images), distributed.world_size(), device=images.device)
+    logits = torch.cat([method.logits(to_float(x)).float() for x in batches(images, own.split(batch_size))])
     method.train(was_training)
     return distributed.gather_rows(logits, len(images)).cpu()
 

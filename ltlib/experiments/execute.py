@@ -18,6 +18,8 @@ import torch
 import ltlib
 from ltlib import distributed, methods, models, paths
 from ltlib.data.images import Images
+from ltlib.data.stored import StoredPixels
+from ltlib.data.stream import Stream
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import predict, report_card
 from ltlib.experiments import reuse, runs
@@ -144,8 +146,14 @@ def _network(recipe: dict, data: dict) -> Network:
 
 
 def on_device(images: Images, device: torch.device) -> Split:
-    """Pixels and labels as tensors that stay on the device."""
-    return torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device)
+    """Pixels and labels as tensors that stay on the device; a `Stream` of pixels that are too large for that.
+
+    How large that is, ``ltlib.data.images.RESTING_BYTES`` says; the result of a training is the same either way.
+    """
+    labels = torch.from_numpy(images.labels).to(device)
+    if isinstance(images.pixels, StoredPixels):
+        return Stream(images.pixels, device), labels
+    return torch.from_numpy(images.pixels).to(device), labels
 
 
 def best_epochs(history: list[dict]) -> dict[str, dict]:
@@ -171,7 +179,8 @@ def describe(
         "imbalance_type": experiment.imbalance_type,
         "imbalance_factor": experiment.imbalance_factor,
         "seed": experiment.seed,
-        **asdict(recipe),
+        # Where lists lie decides nothing: the fingerprint says what was in them.
+        **{name: value for name, value in asdict(recipe).items() if name not in ("train_list", "test_list")},
         **{f"{experiment.method}.{name}": value for name, value in own.items()},
         "data": data.fingerprint,
     }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 
 from ltlib.data.datasets import DATASETS
 from ltlib.data.longtail import KINDS
+from ltlib.data.presets import PRESETS
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.methods import METHODS
 
@@ -23,7 +24,8 @@ class Experiment:
         method: a key of ``ltlib.methods.METHODS``.
         dataset: a key of ``ltlib.data.datasets.DATASETS``.
         imbalance_factor: n_max / n_min of the training set, at least 1; unused when the type is natural.
-        imbalance_type: ``exponential``, ``step``, or ``natural`` to train on the data as they are.
+        imbalance_type: ``exponential``, ``step``, or ``natural`` to train on the data as they are. ImageNet-LT,
+            Places-LT and iNaturalist 2018 come long-tailed: with them it is always ``natural``.
         profile: ``smoke`` (seconds, for tests), ``lesson`` (about a minute on two cores), ``paper`` (the
             authors' recipe).
         seed: of the training; the long-tailed subset is always the published one.
@@ -52,6 +54,10 @@ class Experiment:
         check_choice("dataset", self.dataset, DATASETS)
         check_choice("imbalance_type", self.imbalance_type, IMBALANCE_TYPES)
         check_choice("profile", self.profile, PROFILES)
+        if self.dataset in PRESETS:
+            if self.imbalance_type == "step":
+                raise InputError(f"{self.dataset} is long-tailed as it comes: leave imbalance_type='step' out.")
+            object.__setattr__(self, "imbalance_type", "natural")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise InputError(f"seed must be a whole number from 0; got {self.seed!r}.")
         factor = self.imbalance_factor

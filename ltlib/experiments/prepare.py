@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ltlib.data import datasets, longtail
+from ltlib.data.augment import seen_side, stored_side
 from ltlib.data.images import Dataset, Images, channel_statistics
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
@@ -21,7 +22,9 @@ class Prepared:
     Attributes:
         name: what results on these data must be called.
         class_names: K names, from head to tail.
-        train, validation, test: the splits; ``validation`` is None unless the recipe holds one out.
+        train, validation, test: the splits, in memory unless they are large (``images.RESTING_BYTES``);
+            ``validation`` is None unless the recipe holds one out. Where training resizes crops, the images of
+            ``validation`` and ``test`` are the middle of the stored ones, and smaller than those of ``train``.
         counts: (K,) training images of each class.
         mean, std: what the model normalises with.
         fingerprint: SHA-256 of exactly these images, in this order.
@@ -52,7 +55,7 @@ class Prepared:
             "train_images": len(self.train),
             "validation_images": len(self.validation) if self.validation else 0,
             "test_images": len(self.test),
-            "image_size": self.train.pixels.shape[-1],
+            "image_size": self.test.pixels.shape[-1],
             "mean": list(self.mean),
             "std": list(self.std),
             "fingerprint": self.fingerprint,
@@ -72,7 +75,9 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         num_classes=recipe.num_classes,
         n_max=recipe.n_max or 500,
         test_per_class=recipe.test_per_class or 100,
-        image_size=recipe.image_size,
+        image_size=stored_side(recipe.augmentation, recipe.image_size),
+        train_list=recipe.train_list,
+        test_list=recipe.test_list,
     )
     if experiment.imbalance_type == "natural":
         data = _head_first(data)
@@ -85,14 +90,17 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         kept, held_out = chosen[train], data.train.take(chosen[validation])
     train = data.train.take(kept)
     test = _first_of_each_class(data.test, recipe.test_per_class) if recipe.test_per_class else data.test
+    seen = seen_side(recipe.augmentation, data.image_size)
+    if seen != data.image_size:
+        test, held_out = test.center_crop(seen), held_out.center_crop(seen) if held_out else None
     mean, std = (data.mean, data.std) if data.mean and data.std else channel_statistics(train.pixels)
     selection = f"{data.fingerprint} {longtail.checksum(kept)} {recipe.test_per_class}"
     return Prepared(
         name=data.name,
         class_names=data.class_names,
-        train=train,
-        validation=held_out,
-        test=test,
+        train=train.resting(),
+        validation=held_out.resting() if held_out else None,
+        test=test.resting(),
         counts=train.counts(data.num_classes),
         mean=mean,
         std=std,

@@ -30,9 +30,10 @@ class Recipe(Options):
         pretrained: start the backbone from the ImageNet weights of torchvision, downloaded once (240 MB the largest).
         frozen: leave the backbone at those weights, and train one more block on it and the classifier.
         num_classes: classes of ``glyphs``; other data sets bring their own.
-        image_size: side in pixels of ``glyphs``, or to resize a ``folder`` to; 0 keeps what is there. On the large sets
-            the side of a crop, 224 of images stored at 256 in the papers.
+        image_size: side in pixels that the network sees, of ``glyphs``, or to resize images from files to; 0 keeps
+            what is there. Where crops are resized (``resized_crop_flip``), images are stored 8/7 as large.
         max_classes: take only so many classes, evenly spread from the first to the last; 0 takes all.
+        train_list, test_list: list files of ``list`` and of the sets made of lists; see ``ltlib.data.lists``.
         n_max: images of the largest class; 0 takes as many as the data allow.
         test_per_class: test images of each class; 0 takes all (``glyphs`` draws 100).
         validation: share of the training images held out to choose on; 0 holds out none.
@@ -45,6 +46,8 @@ class Recipe(Options):
     num_classes: int = 10
     image_size: int = 0
     max_classes: int = 0
+    train_list: str = ""
+    test_list: str = ""
     n_max: int = 0
     test_per_class: int = 0
     validation: float = 0.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ltlib.attacks import APGD, PGD
 from ltlib.attacks.autoattack import Attack, Official, ensemble
+from ltlib.data.images import Images
 from ltlib.errors import InputError, check_choice
 from ltlib.evaluation.robust import robust_report
 from ltlib.experiments import execute
@@ -57,10 +59,10 @@ def measure(
         raise InputError(f"images must be at least 0, and 0 means all; got {images}.")
     attacks: dict[str, Attack] = ATTACKS[attack](epsilon, norm)
     method = execute.load(run)
-    pixels, labels = _test_images(run)
-    if images and images < len(labels):
-        chosen = torch.linspace(0, len(labels) - 1, images).long()
-        pixels, labels = pixels[chosen], labels[chosen]
+    test = _test_images(run)
+    if images and images < len(test):
+        test = test.take(torch.linspace(0, len(test) - 1, images).long().numpy())
+    pixels, labels = torch.from_numpy(np.asarray(test.pixels)), torch.from_numpy(test.labels)
     file = report_file(run, attack, epsilon, norm, len(labels))
     if file.exists():
         print(f"measured already: {file}")
@@ -91,7 +93,7 @@ def reports(run: Run) -> list[dict]:
     return [json.loads(file.read_text()) for file in sorted(run.folder.glob("robust-*.json"))]
 
 
-def _test_images(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+def _test_images(run: Run) -> Images:
     """The test images that the run was measured on.
 
     Raises:
@@ -101,4 +103,4 @@ def _test_images(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
     data = prepare(experiment, resolve(experiment)[0])
     if data.fingerprint != run.info["data"]["fingerprint"]:
         raise InputError(f"The data of run {run.id} have changed since it was trained: train it again.")
-    return torch.from_numpy(data.test.pixels), torch.from_numpy(data.test.labels)
+    return data.test

@@ -81,7 +81,8 @@ class AdversarialTraining(Method):
     @classmethod
     def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
         """The recipe of the adversarial papers, the same for all data; Tiny ImageNet is made 32x32."""
-        return RECIPE | (TINY_IMAGENET if dataset == "tiny_imagenet" else {})
+        shared = super().published(dataset, imbalance_factor, backbone)
+        return shared | RECIPE | (TINY_IMAGENET if dataset == "tiny_imagenet" else {})
 
     def adversarial(self, batch: Batch) -> Tensor:
         """x_adv, found with R in evaluation mode; its BatchNorm sees nothing of the search."""

@@ -1,9 +1,10 @@
-"""Real SIGKILLs, at random instants, of a process that trains or saves.
+"""Real SIGKILLs, at random instants, of a process that trains, saves or prepares images.
 
 The test suite kills a few times; the long version is
 
     python -m tests.reliability training --kills 50
     python -m tests.reliability saving --kills 100
+    python -m tests.reliability preparing --kills 100
 
 Processes come from a fork server that has already imported torch, so that a kill costs a fraction of a second.
 """
@@ -13,12 +14,18 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
+import os
 import random
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
+from ltlib.data import shards
+from ltlib.data.folder import load_folder
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.runs import Run, all_runs
@@ -49,6 +56,15 @@ def save_for_ever(folder: str, ready) -> None:
             Path(folder) / "checkpoint.pt", {"number": number, "weight": torch.full((1_000_000,), float(number))}, {}
         )
         ready.set()
+
+
+def prepare(folder: str, ready) -> None:
+    """Decode the images in ``folder`` into its cache, ten a shard."""
+    os.environ["LTLIB_CACHE"] = str(Path(folder) / "cache")
+    shards.SHARD_BYTES = 10 * 3 * 32 * 32
+    ready.set()
+    with contextlib.redirect_stdout(io.StringIO()):
+        load_folder(str(Path(folder) / "images"), image_size=32)
 
 
 def start(target, folder: Path):
@@ -137,3 +153,43 @@ def kill_saving(kills: int, folder: Path, seed: int = 0) -> int:
         assert (state["weight"] == state["number"]).all()
         written += state["number"]
     return written
+
+
+def kill_preparing(kills: int, folder: Path, seed: int = 0) -> int:
+    """Kill the preparation of 600 images ``kills`` times; returns how often it came to its end.
+
+    Raises:
+        AssertionError: what was prepared with kills differs from what was prepared without.
+    """
+    instants, noise = random.Random(seed), np.random.default_rng(0)
+    for split, c, i in ((split, c, i) for split in ("train", "test") for c in range(2) for i in range(150)):
+        file = folder / "images" / split / str(c) / f"{i}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (50, 40, 3), dtype=np.uint8)).save(file)
+    for _ in range(2):  # the first also waits for the server to import
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        process, started = start(prepare, folder), time.monotonic()
+        process.join()
+        length = time.monotonic() - started
+    expected = prepared(folder)
+    done = trajectories = 0
+    while done < kills:
+        trajectories += 1
+        shutil.rmtree(folder / "cache")
+        finished = False
+        while not finished:
+            process = start(prepare, folder)
+            process.join(instants.uniform(0, length) if done < kills else None)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+                done += 1
+            finished = process.exitcode == 0
+        assert prepared(folder) == expected, f"preparation {trajectories} differs from the uninterrupted one"
+    return trajectories
+
+
+def prepared(folder: Path) -> dict[str, bytes]:
+    """Every shard, by name, as it lies on the disk; what a killed process left must be gone."""
+    assert not list(folder.rglob(".*.tmp"))
+    return {file.name: file.read_bytes() for file in (folder / "cache").rglob("*.npy")}

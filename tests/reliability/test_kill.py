@@ -1,6 +1,6 @@
 """The short version of ``python -m tests.reliability``."""
 
-from tests.reliability.kill import kill_saving, kill_training
+from tests.reliability.kill import kill_preparing, kill_saving, kill_training
 from tests.reliability.ranks import TIMEOUT, kill_ranks
 
 
@@ -14,3 +14,7 @@ def test_newest_checkpoint_survives_sigkill_while_saving(tmp_path):
 
 def test_a_run_of_two_ranks_survives_sigkill_of_either_bit_for_bit(tmp_path):
     assert kill_ranks(kills=2, folder=tmp_path) < TIMEOUT
+
+
+def test_preparing_survives_sigkill_and_goes_on(tmp_path):
+    assert kill_preparing(kills=6, folder=tmp_path) >= 1
