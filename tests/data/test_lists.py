@@ -145,7 +145,7 @@ def test_published_sets_are_natural_whatever_the_default_says():
 @pytest.mark.parametrize("name", PRESETS)
 def test_large_sets_are_seen_at_224_pixels_with_the_augmentation_of_their_papers(name):
     for method in ("mislas", "reslt"):
-        recipe, _ = resolve(Experiment(dataset=name, method=method))
+        recipe, _ = resolve(Experiment(dataset=name, method=method, profile="paper"))
         plain = (method, name) == ("reslt", "inaturalist2018")
         assert recipe.augmentation == ("resized_crop_flip" if plain else "resized_crop_flip_jitter")
         assert recipe.image_size == 224

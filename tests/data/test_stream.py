@@ -93,7 +93,7 @@ def test_only_a_few_batches_are_read_ahead_and_the_thread_ends_with_the_loop(dat
             read.append(len(index))
             return super()._read(index)
 
-    batches = Watched(data.train.pixels, CPU).split(3)
+    batches = Watched(data.train.pixels, CPU).batches(torch.arange(len(data.train)).split(3))
     next(batches)
     time.sleep(0.1)
     assert len(read) <= AHEAD + 1 < 11
@@ -106,7 +106,7 @@ def test_a_shard_lost_while_training_is_named(data):
     for spoil in (lambda: shard.write_bytes(shard.read_bytes()[:-100]), shard.unlink):
         spoil()
         with pytest.raises(InputError, match=r"00002\.npy was removed or damaged"):
-            list(streamed(data.train)[0].split(4))
+            list(streamed(data.train)[0].batches(torch.arange(len(data.train)).split(4)))
 
 
 def test_size_alone_decides_what_is_streamed_and_changes_no_result(image_folder, monkeypatch):

@@ -101,11 +101,11 @@ def test_a_bad_step_that_is_seen_late_has_changed_no_weight(tmp_path, spoil):
     if spoil is spoil_loss:
         plain, taken = e._step, []
 
-        def step(batch):
+        def step(batch, share):
             taken.append(batch)
             if len(taken) == 2:
                 spoil_loss(e)
-            return plain(batch)
+            return plain(batch, share)
 
         e.take_step = step
     else:
