@@ -6,6 +6,7 @@
 
 from ltlib.lesson.exercises import (
     adversarial_examples,
+    full_scale,
     lbgat,
     long_tailed_data,
     measuring,
@@ -23,6 +24,7 @@ __all__ = [
     "WrongAnswer",
     "adversarial_examples",
     "check",
+    "full_scale",
     "lbgat",
     "long_tailed_data",
     "measuring",

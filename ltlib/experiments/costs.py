@@ -1,0 +1,128 @@
+"""What an experiment costs before it is run: images, operations, storage. Arithmetic, not a measurement.
+
+Operations are those of convolutions and matrix products, a multiplication and an addition counting as two
+(:mod:`ltlib.models.cost`). A forward pass counts one, a backward pass one more by the images and one by the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ltlib import methods, models
+from ltlib.data.augment import stored_side
+from ltlib.data.loader import LENGTHS
+from ltlib.data.longtail import class_counts
+from ltlib.data.presets import PRESETS
+from ltlib.errors import InputError
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.profiles import resolve
+from ltlib.methods import Method
+from ltlib.models.cost import cost
+
+# classes, images of a class before the long tail, test images, side in pixels
+BALANCED = {
+    "cifar10": (10, 5000, 10_000, 32),
+    "cifar100": (100, 500, 10_000, 32),
+    "tiny_imagenet": (200, 500, 10_000, 64),
+}
+
+
+@dataclass(frozen=True)
+class Price:
+    """The cost of one experiment.
+
+    Attributes:
+        images: that go through training, over all stages.
+        operations: of training; the tests after each epoch come on top, and are told apart.
+        testing: operations of one look at the test set.
+        storage: bytes of the images, as they rest in memory or on disk.
+    """
+
+    images: int
+    operations: float
+    testing: float
+    storage: int
+
+    def hours(self, operations_per_second: float, devices: int = 1) -> float:
+        """Hours of training at a given speed of each device, which is an assumption unless it was measured."""
+        return self.operations / operations_per_second / devices / 3600
+
+
+def price(experiment: Experiment) -> Price:
+    """The cost of an experiment by its recipe. Nothing is loaded or trained.
+
+    Raises:
+        InputError: the size of the data set is not known beforehand.
+    """
+    recipe, own = resolve(experiment)
+    counts, test_images, side = _sizes(experiment)
+    side = recipe.image_size or side
+    method = _small(experiment.method, own, counts)
+    one = cost(recipe.backbone, len(counts), side, recipe.frozen)
+    images, operations = 0, 0.0
+    for stage in method.stages(recipe.epochs, recipe.schedule):
+        batches = LENGTHS[stage.length](int(counts.sum()), recipe.batch_size)
+        seen = stage.epochs * (int(counts.sum()) if stage.length == "all" else batches * recipe.batch_size)
+        images += seen
+        operations += seen * _operations(method, stage.name, one.forward, one.training, own, side)
+    stored = stored_side(recipe.augmentation, side)
+    storage = (int(counts.sum()) + test_images) * 3 * stored**2
+    return Price(images, operations, test_images * one.forward, storage)
+
+
+def _small(name: str, own: dict, counts: np.ndarray) -> Method:
+    """The method on a small network: its stages do not depend on the size."""
+    small = {name: value for name, value in (("natural", "resnet8"), ("natural_run", "any")) if name in own}
+    network = models.make("resnet8", len(counts), (0.0,) * 3, (1.0,) * 3)
+    return methods.make(name, network, torch.from_numpy(counts), **own | small)
+
+
+def _sizes(experiment: Experiment) -> tuple[np.ndarray, int, int]:
+    """Training images of each class, test images, side in pixels."""
+    if experiment.dataset in PRESETS:
+        preset = PRESETS[experiment.dataset]
+        # the exact profile does not matter here, only its sum
+        counts = np.full(preset.num_classes, preset.train_images // preset.num_classes)
+        counts[: preset.train_images - counts.sum()] += 1
+        return counts, preset.test_images, 224
+    if experiment.dataset not in BALANCED:
+        raise InputError(f"What {experiment.dataset} costs depends on how many images there are: known are {KNOWN}.")
+    num_classes, n_max, test_images, side = BALANCED[experiment.dataset]
+    return class_counts(num_classes, n_max, experiment.imbalance_factor), test_images, side
+
+
+KNOWN = ", ".join((*BALANCED, *PRESETS))
+
+
+def _operations(method: Method, stage: str, forward: int, training: int, own: dict, side: int) -> float:
+    """Of one training image."""
+    if stage == "classifier":  # features are frozen: forward only
+        return forward
+    if not isinstance(method, methods.AdversarialTraining):
+        return training
+    attack = 2 * own["attack_steps"]  # forward, and backward by the image, in each step
+    clean_start = 1 if own["attack"] == "kl" else 0  # what the attack moves away from
+    learning = 3 if type(method) is methods.AdversarialTraining else 6  # x' alone, or x' and x
+    total = (attack + clean_start + learning) * forward
+    if isinstance(method, methods.LBGAT):
+        natural = cost(own["natural"], len(method.counts), side)
+        total += natural.forward if isinstance(method, methods.BGAT) else natural.training
+    return total
+
+
+# One row a table of the three papers, as they ran it.
+PAPERS: dict[str, Experiment] = {
+    "MiSLAS, CIFAR-10-LT, IF 100": Experiment("mislas", "cifar10", profile="paper"),
+    "MiSLAS, CIFAR-100-LT, IF 100": Experiment("mislas", "cifar100", profile="paper"),
+    "MiSLAS, ImageNet-LT, ResNet-50": Experiment("mislas", "imagenet_lt", profile="paper"),
+    "MiSLAS, iNaturalist 2018, ResNet-50": Experiment("mislas", "inaturalist2018", profile="paper"),
+    "MiSLAS, Places-LT, frozen ResNet-152": Experiment("mislas", "places_lt", profile="paper"),
+    "ResLT, CIFAR-100-LT, IF 100": Experiment("reslt", "cifar100", profile="paper"),
+    "ResLT, ImageNet-LT, ResNeXt-50": Experiment("reslt", "imagenet_lt", profile="paper"),
+    "TRADES, CIFAR-10, WRN-34-10": Experiment("trades", "cifar10", 1.0, profile="paper"),
+    "LBGAT, CIFAR-100, WRN-34-10": Experiment("lbgat", "cifar100", 1.0, profile="paper"),
+    "LBGAT, Tiny ImageNet": Experiment("lbgat", "tiny_imagenet", 1.0, profile="paper"),
+}
