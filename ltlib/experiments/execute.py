@@ -62,7 +62,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
         if first:
             reuse.take_over(first, method, device)
         if natural:
-            reuse.guide(natural, method)
+            reuse.guide(natural, method, data)
         with run.locked():
             run.update(**about(run, experiment, recipe, own, data, device))
             try:

@@ -100,10 +100,10 @@ ROBUST = {
     "ramp": 10.0,
 }
 PROFILE_OF_METHOD: dict[tuple[str, str], dict[str, object]] = {
-    **{("lesson", method): ROBUST for method in ("at", "alp", "trades")},
+    **{("lesson", method): ROBUST for method in ("at", "at_bsl", "alp", "trades")},
     **{("lesson", method): ROBUST | {"lr": 0.02} for method in ("bgat", "lbgat")},
     **{("smoke", method): {"attack_steps": 1, "natural": "resnet8"} for method in ("bgat", "lbgat")},
-    **{("smoke", method): {"attack_steps": 1} for method in ("at", "alp", "trades")},
+    **{("smoke", method): {"attack_steps": 1} for method in ("at", "at_bsl", "alp", "trades")},
 }
 
 # A mirrored letter or digit may be another one, so these are not flipped; their images are small.
