@@ -17,9 +17,10 @@ from safetensors.torch import save as to_safetensors
 
 import ltlib
 from ltlib import methods, models, paths
+from ltlib.data.augment import to_float
 from ltlib.data.images import Images
 from ltlib.errors import InputError
-from ltlib.evaluation.evaluate import predict, report_card
+from ltlib.evaluation.evaluate import predict, report_card, used_parameters
 from ltlib.experiments import reuse, runs
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared, prepare
@@ -99,6 +100,8 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
         reason="",
         finished=_now(),
         seconds=round(sum(record["seconds"] for record in engine.history), 1),
+        trained_images=round(sum(record["seconds"] * record["images_per_second"] for record in engine.history)),
+        parameters=used_parameters(method, to_float(evaluate["test"][0][:1])),
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
     )

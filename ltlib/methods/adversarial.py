@@ -46,8 +46,8 @@ class AdversarialTraining(Method):
             2103.01946, use 0.995); 0 keeps none.
         awp: size gamma of the adversarial weight perturbation (Wu et al. 2020, arXiv 2004.05884, use 0.005 with
             TRADES and 0.01 with AT); 0 leaves the weights where they are.
-        tau: strength of the logit adjustment: every cross-entropy of R to the labels sees z + tau log n_y. 1 is Balanced
-            Softmax, as in AT-BSL; RoBal has 1.2; 0 knows nothing of the counts.
+        tau: strength of the logit adjustment: every cross-entropy of R to the labels sees z + tau log n_y. 1 is
+            Balanced Softmax, as in AT-BSL; RoBal has 1.2; 0 knows nothing of the counts.
         cosine: scale of a cosine classifier, which RoBal (Wu et al. 2021, arXiv 2104.02703) sets to 10; 0 keeps the
             linear one. RoBal attacks and pairs the bare cosines; here the scale belongs to the logits throughout.
         margin: by which the true cosine must lead, 0.1 in RoBal; needs ``cosine``.
@@ -74,7 +74,9 @@ class AdversarialTraining(Method):
     ):
         super().__init__(network, counts)
         check_choice("attack", attack, ATTACKS)
-        if check_weight("margin", margin) and not check_weight("cosine", cosine):
+        check_weight("margin", margin)
+        check_weight("cosine", cosine)
+        if margin and not cosine:
             raise InputError(f"margin={margin} is one of cosines: give the classifier a scale too, such as cosine=10.")
         if cosine:
             network.classifier = CosineClassifier(network.classifier, cosine)

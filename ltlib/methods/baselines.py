@@ -188,10 +188,11 @@ class BalancedSoftmax(Method):
     def __init__(self, network: Network, counts: Tensor, *, mixup_alpha: float = 0.0):
         super().__init__(network, counts)
         self.mixup_alpha = check_weight("mixup_alpha", mixup_alpha)
+        self.register_buffer("prior", log_prior(self.counts, 1.0), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:
         # p_y = n_y exp(z_y) / sum_i n_i exp(z_i)
-        return mixup_cross_entropy(self.network, batch, self.mixup_alpha, prior=self.counts.log())
+        return mixup_cross_entropy(self.network, batch, self.mixup_alpha, self.prior)
 
 
 class LogitAdjustment(Method):
@@ -246,7 +247,7 @@ def tau_normalized(weight: Tensor, tau: float) -> Tensor:
 
 
 def log_prior(counts: Tensor, tau: float) -> Tensor:
-    """tau log n_y, (K,), less that of the most frequent class: where all counts are equal it is exactly 0.
+    """tau log n_y, (K,), less that of the most frequent class, which changes no softmax: exactly 0 for equal counts.
 
     Raises:
         InputError: ``tau`` is below 0.

@@ -1,7 +1,7 @@
 """Margins on a cosine classifier: LDAM, and what adversarial training on a long tail takes from it.
 
-A linear classifier gives frequent classes the longer rows, and so an advantage. The cosine classifier forgets the length
-of rows and features; what is left, the angle, can be asked to keep a margin, wider for the rare classes.
+A linear classifier gives frequent classes the longer rows, and so an advantage. The cosine classifier forgets the
+length of rows and features; what is left, the angle, can be asked to keep a margin, wider for the rare classes.
 """
 
 from __future__ import annotations
