@@ -9,7 +9,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ltlib import methods, models
 from ltlib.__main__ import main
+from ltlib.attacks import APGD
 from ltlib.data.longtail import shot_groups
+from ltlib.evaluation import robust
 from ltlib.evaluation.evaluate import used_parameters
 from ltlib.experiments import card, reference, robustness
 from ltlib.experiments.execute import execute
@@ -18,11 +20,17 @@ from ltlib.experiments.experiment import Experiment
 EPSILON = 1 / 255  # small, so that some images of a network this short trained withstand
 
 
-@pytest.fixture
-def run():
-    found = execute(Experiment(method="cross_entropy", profile="smoke", overrides="epochs=15", imbalance_factor=10.0))
-    for attack in ("pgd20", "apgd"):
-        robustness.measure(found, epsilon=EPSILON, attack=attack, images=60)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One run with its reports for all tests here, which only read it."""
+    experiment = Experiment(method="cross_entropy", profile="smoke", overrides="epochs=15", imbalance_factor=10.0)
+    found = execute(experiment, tmp_path_factory.mktemp("runs"))
+    quick = {"APGD-CE": APGD(EPSILON, steps=10), "APGD-T": APGD(EPSILON, steps=5, targets=3)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robust, "sanity", lambda *given: [])  # the checks take longest, and have tests of their own
+        patch.setitem(robustness.ATTACKS, "apgd", lambda epsilon, norm: quick)
+        for attack in ("pgd20", "apgd"):
+            robustness.measure(found, epsilon=EPSILON, attack=attack, images=40)
     return found
 
 
@@ -90,7 +98,7 @@ def test_the_strongest_ensemble_of_most_images_counts(run):
     few, many = report(100, "APGD-CE", "APGD-T", "Square"), report(200, "APGD-CE", "APGD-T")
     most = report(200, "APGD-CE", "APGD-T", "Square")
     assert card.row(run.info, [few, many])["APGD accuracy"] == 0.2
-    assert card.row(run.info, [most, few, many])["APGD attacks"] == "APGD-CE + APGD-T + Square"
+    assert card.row(run.info, [few, many, most])["APGD attacks"] == "APGD-CE + APGD-T + Square"
     assert card.row(run.info, [report(300, "APGD-CE") | {"norm": "l2"}])["APGD accuracy"] is None
 
 
@@ -123,7 +131,8 @@ def test_parameters_are_those_that_the_logits_depend_on(name, own, extra):
     assert all(p.grad is None for p in method.parameters())
 
 
-def test_the_command_line_shows_the_card(run, capsys):
+def test_the_command_line_shows_the_card(run, capsys, monkeypatch):
+    monkeypatch.setenv("LTLIB_RUNS", str(run.folder.parent))
     robustness.measure(run, attack="pgd20", images=20)
     assert main(["runs", "show", run.id]) == 0
     out = capsys.readouterr().out
