@@ -32,9 +32,10 @@ def row(
         baseline: record of the run, on the same hardware, whose cost is 1.
 
     Returns:
-        ``accuracy``, ``ECE`` and each of them by group (``accuracy few``); ``worst class``; the same under attack, named
-        ``PGD-20 accuracy few`` and, for the strongest ensemble of APGD, ``APGD accuracy few``; ``APGD attacks``, what
-        the ensemble holds; ``seconds per image`` of training, ``relative cost``, ``parameters``.
+        ``accuracy``, ``ECE`` and each of them by group (``accuracy few``); ``worst class``; the same under attack, as
+        ``PGD-20 accuracy few`` and, for the largest ensemble of APGD, ``APGD accuracy few``; ``APGD attacks``, what
+        that ensemble holds; ``seconds per image`` of training, ``relative cost``, ``parameters``. The images under
+        attack are those of :func:`ltlib.attacks.autoattack.in_turn`: one that was wrong already is left as it is.
     """
     experiment, metrics = record["experiment"], record["metrics"]
     measured = [r for r in reports if r["norm"] == norm and math.isclose(r["epsilon"], epsilon, rel_tol=1e-6)]
