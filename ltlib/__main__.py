@@ -105,7 +105,7 @@ def runs_list() -> None:
 def runs_show(run: str) -> None:
     """Print what one run is and what came out, under every group rule."""
     from ltlib.evaluation.robust import as_lines
-    from ltlib.experiments import robustness, runs
+    from ltlib.experiments import card, robustness, runs
 
     found = runs.find(run)
     info = found.info
@@ -115,7 +115,7 @@ def runs_show(run: str) -> None:
             print(f"  {key}: {info[key]}")
     print(f"  data: {info['data']['name']}, training images a class {info['data']['counts']}")
     for rule in info.get("metrics", {}).get("groups", {}):
-        print(f"\ngroups by rule {rule!r}\n{runs.as_text(runs.table([found], rule))}")
+        print(f"\ngroups by rule {rule!r}\n" + "\n".join(card.as_lines(card.of_run(found, rule=rule))))
     for key, best in info.get("best_epochs", {}).items():
         print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
     for report in robustness.reports(found):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ltlib.attacks.apgd import APGD
 from ltlib.attacks.ball import Ball, Logits
+from ltlib.attacks.losses import cross_entropy
 from ltlib.attacks.square import Square
 from ltlib.errors import InputError
 
@@ -31,7 +32,9 @@ def ensemble(epsilon: float = 8 / 255, norm: str = "linf", steps: int = 100, que
     }
 
 
-def in_turn(attacks: dict[str, Attack], logits: Logits, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def in_turn(
+    attacks: dict[str, Attack], logits: Logits, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Run the attacks one after the other.
 
     Args:
@@ -40,23 +43,26 @@ def in_turn(attacks: dict[str, Attack], logits: Logits, x: Tensor, y: Tensor) ->
         x, y: images (B, C, H, W) and labels (B,).
 
     Returns:
-        Adversarial images, the image itself where all attacks failed; and name -> (B,) bool, which images are
-        still classified right after this attack and all before it.
+        Adversarial images: the one that fooled the network, or else the one with the largest cross-entropy that an
+        attack gave back; an image that was wrong already stays as it is. Their logits (B, K), from the very pass that
+        judged them. And name -> (B,) bool, which images are still right after this attack and all before it.
     """
     with torch.no_grad():
-        robust = logits(x).argmax(1) == y
-    found, withstood = x.clone(), {}
+        z = logits(x).clone()
+    found, robust, withstood = x.clone(), z.argmax(1) == y, {}
     for name, attack in attacks.items():
         left = robust.nonzero().flatten()
         if len(left):
             x_adv = attack(logits, x[left], y[left])
             with torch.no_grad():
-                fooled = logits(x_adv).argmax(1) != y[left]
-            found[left[fooled]] = x_adv[fooled]
+                z_adv = logits(x_adv)
+            fooled = z_adv.argmax(1) != y[left]
+            worse = fooled | (cross_entropy(z_adv, y[left]) > cross_entropy(z[left], y[left]))
+            found[left[worse]], z[left[worse]] = x_adv[worse], z_adv[worse]
             robust = robust.clone()
             robust[left[fooled]] = False
         withstood[name] = robust
-    return found, withstood
+    return found, z, withstood
 
 
 @dataclass(frozen=True)

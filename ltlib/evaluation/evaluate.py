@@ -36,13 +36,31 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels.to(logits.device)).float().mean().item()
 
 
-def report_card(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> dict:
+def used_parameters(method: Method, image: Tensor) -> int:
+    """How many numbers the logits are computed with: not those of a teacher, or of a copy that is not evaluated.
+
+    Args:
+        image: one in [0, 1], (1, 3, H, W), on the method's device.
+    """
+    parameters = list(method.parameters())
+    learning = [p.requires_grad for p in parameters]
+    was_training = method.training
+    method.eval().requires_grad_(True)
+    gradients = torch.autograd.grad(method.logits(image).sum(), parameters, allow_unused=True)
+    for p, before in zip(parameters, learning, strict=True):
+        p.requires_grad_(before)
+    method.train(was_training)
+    return sum(p.numel() for p, g in zip(parameters, gradients, strict=True) if g is not None)
+
+
+def report_card(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray, confusion: bool = True) -> dict:
     """Accuracy and calibration, overall and per group under every rule that is defined for these classes.
 
     Args:
         logits: float32 (N, K) of the test images.
         labels: (N,) true classes.
         counts: (K,) training images of each class; they define the groups.
+        confusion: whether the card holds the confusion matrix, K^2 numbers.
 
     Returns:
         JSON-ready values. Accuracies and errors are fractions; a group without test images is None.
@@ -55,21 +73,21 @@ def report_card(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> d
         raise InputError(f"Expected logits of shape {(len(labels), len(counts))}; got {logits.shape}.")
     if not np.isfinite(logits).all():
         raise InputError("The logits hold NaN or infinite values: the model cannot be evaluated.")
-    confusion = confusion_matrix(logits.argmax(axis=1), labels, len(counts))
-    by_class = per_class_accuracy(confusion)
+    matrix = confusion_matrix(logits.argmax(axis=1), labels, len(counts))
+    by_class = per_class_accuracy(matrix)
     card = _measures(logits, labels) | {
         "balanced_accuracy": float(np.nanmean(by_class)),
         "worst_class_accuracy": float(np.nanmin(by_class)),
         "worst_class": int(np.nanargmin(by_class)),
         "per_class_accuracy": [None if np.isnan(a) else float(a) for a in by_class],
-        "confusion": confusion.tolist(),
+        **({"confusion": matrix.tolist()} if confusion else {}),
         "test_images": len(labels),
         "groups": {},
     }
     for rule in ("threshold", "papers") if len(counts) in PAPER_GROUPS else ("threshold",):
         groups = shot_groups(counts, rule)
         card["groups"][rule] = {
-            name: _group(logits, labels, classes, group_accuracy(confusion, groups)[name])
+            name: _group(logits, labels, classes, group_accuracy(matrix, groups)[name])
             for name, classes in groups.items()
         }
     return card

@@ -22,6 +22,7 @@ from ltlib.attacks import Ball, attacked
 from ltlib.attacks.autoattack import Attack, in_turn
 from ltlib.data.augment import to_float
 from ltlib.errors import InputError
+from ltlib.evaluation.evaluate import report_card
 from ltlib.evaluation.sanity import Check, sanity
 from ltlib.methods.method import Method
 from ltlib.training.checkpoint import write_atomic
@@ -51,13 +52,16 @@ def withstood(
         say: receives one line a chunk.
 
     Returns:
-        "clean" and the names of the attacks -> (N,) bool; "size" -> (N,) norm of the change that was found.
+        "clean" and the names of the attacks -> (N,) bool; "size" -> (N,) norm of the change that was found; "labels"
+        -> (N,); "adversarial_logits" -> (N, K) float32, of the images of :func:`ltlib.attacks.autoattack.in_turn`:
+        right exactly where all attacks were withstood.
 
     Raises:
         InputError: the folder holds the chunks of another evaluation.
     """
     if folder:
-        _claim(folder, {"attacks": describe(attacks), "seed": seed, "images": len(images)})
+        about = {"attacks": describe(attacks), "seed": seed, "images": len(images), "kept": "adversarial_logits"}
+        _claim(folder, about)
     parts, start = [], 0
     while start < len(images):
         kept = next(iter(sorted(folder.glob(f"{start:07d}-*.npz"))), None) if folder else None
@@ -83,6 +87,19 @@ def withstood(
         last = list(attacks)[-1]
         right = np.concatenate([part[last] for part in parts])
         say(f"{start} of {len(images)} images, {right.mean():.1%} withstood")
+    return _joined(parts)
+
+
+def kept(folder: Path) -> dict[str, np.ndarray]:
+    """What :func:`withstood` left in ``folder``: the same arrays, read from its files."""
+    parts = []
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file) as stored:
+            parts.append(dict(stored))
+    return _joined(parts)
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -93,12 +110,13 @@ def _attack_chunk(method: Method, images: Tensor, labels: Tensor, attacks: dict[
         x = to_float(images).contiguous()
         with torch.no_grad():
             clean = method.logits(x).argmax(1) == labels
-        x_adv, right = in_turn(attacks, method.logits, x, labels)
+        x_adv, z_adv, right = in_turn(attacks, method.logits, x, labels)
     first = next(iter(attacks.values()))
     size = Ball(first.epsilon, getattr(first, "norm", "linf")).size(x_adv - x)
     inside = (x_adv.amin((1, 2, 3)) >= 0) & (x_adv.amax((1, 2, 3)) <= 1)
     size = torch.where(inside, size, torch.inf)
-    return {name: t.cpu().numpy() for name, t in ({"clean": clean} | right | {"size": size}).items()}
+    arrays = {"clean": clean} | right | {"size": size, "labels": labels, "adversarial_logits": z_adv.float()}
+    return {name: t.cpu().numpy() for name, t in arrays.items()}
 
 
 def describe(attacks: dict[str, Attack]) -> dict[str, dict]:
@@ -144,7 +162,8 @@ def robust_report(
     Returns:
         JSON-ready: ``epsilon``, ``norm``, ``attacks`` with all settings, ``images``, ``clean_accuracy``,
         ``robust_accuracy`` (after all attacks), ``after`` (name -> accuracy after it), ``by_class`` (robust accuracy
-        of each class), ``checks`` and ``reliable``: whether all of them passed.
+        of each class), ``adversarial`` (the report card of the adversarial images: accuracy and calibration, overall
+        and per group), ``checks`` and ``reliable``: whether all of them passed.
 
     Raises:
         InputError: the attacks differ in epsilon or norm, or the folder holds another evaluation.
@@ -183,6 +202,7 @@ def robust_report(
         "robust_accuracy": float(final.mean()),
         "after": {name: float(right[name].mean()) for name in attacks},
         "by_class": [float(final[y == c].mean()) for c in range(int(y.max()) + 1) if (y == c).any()],
+        "adversarial": report_card(right["adversarial_logits"], y, method.counts.cpu().numpy(), confusion=False),
         "checks": [asdict(check) for check in checks],
         "reliable": all(check.passed for check in checks),
     }
@@ -196,7 +216,17 @@ def as_lines(report: dict) -> list[str]:
         f"{names}, {report['norm']} epsilon {report['epsilon']:.5f}, {report['images']} images",
         f"clean {report['clean_accuracy']:.1%}   robust {report['robust_accuracy']:.1%}   {verdict}",
     ]
+    if "adversarial" in report:
+        lines += _group_lines(report["adversarial"])
     for check in report["checks"]:
         mark = "ok    " if check["passed"] else "FAILED"
         lines.append(f"  {mark} {check['name']}: {check['measured']} (expected: {check['expected']})")
+    return lines
+
+
+def _group_lines(card: dict) -> list[str]:
+    lines = [f"ECE of the adversarial images {card['ece']:.1%}"]
+    for rule, groups in card["groups"].items():
+        parts = [f"{name} {group['accuracy']:.1%}" for name, group in groups.items() if group["accuracy"] is not None]
+        lines.append(f"robust by group ({rule}): {'   '.join(parts)}")
     return lines

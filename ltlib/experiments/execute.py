@@ -21,7 +21,7 @@ from ltlib.data.images import Images
 from ltlib.data.stored import StoredPixels
 from ltlib.data.stream import Stream
 from ltlib.errors import InputError
-from ltlib.evaluation.evaluate import predict, report_card
+from ltlib.evaluation.evaluate import predict, report_card, used_parameters
 from ltlib.experiments import reuse, runs
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared, prepare
@@ -68,7 +68,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
             if first:
                 reuse.take_over(first, method, device)
             if natural:
-                reuse.guide(natural, method)
+                reuse.guide(natural, method, data)
             with run.locked() if distributed.rank() == 0 else contextlib.nullcontext():
                 run.update(**about(run, experiment, recipe, own, data, device))
                 try:
@@ -106,6 +106,8 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
         finished=_now(),
         seconds=round(sum(record["seconds"] for record in engine.history), 1),
         compile_seconds=round(sum(record.get("compile_seconds", 0) for record in engine.history), 1),
+        trained_images=round(sum(record["seconds"] * record["images_per_second"] for record in engine.history)),
+        parameters=used_parameters(method, torch.zeros(1, *evaluate["test"][0].shape[1:], device=device)),
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
     )

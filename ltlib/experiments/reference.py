@@ -32,6 +32,8 @@ KEPT = (
     "started",
     "finished",
     "seconds",
+    "trained_images",
+    "parameters",
     "metrics",
     "best_epochs",
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ltlib.data.augment import to_float
 from ltlib.errors import InputError
 from ltlib.experiments import runs
 from ltlib.experiments.experiment import Experiment
@@ -26,7 +27,7 @@ def stage1_run(
 ) -> Run | None:
     """The run that the hyper-parameter ``stage1`` names, after checking that it fits; None if it names none.
 
-    Puts its whole id, and the mixup it was trained with, into ``own``, so that the new run says what is true.
+    Puts its whole id, and the loss it was trained with, into ``own``, so that the new run says what is true.
 
     Raises:
         InputError: there is no such run, it is not finished, or it has other data, another network or two stages.
@@ -46,11 +47,20 @@ def stage1_run(
         raise InputError(f"{name} and this experiment differ in frozen (true or false): give both the same.")
     if not run.checkpoint.exists():
         raise InputError(f"{name} has lost its checkpoint {run.checkpoint}: train it again.")
-    mixed = info["hyperparameters"].get("alpha", 0.0) if info["experiment"]["method"] == "mixup" else 0.0
-    if "mixup_alpha" in parse_overrides(experiment.overrides) and own["mixup_alpha"] != mixed:
-        raise InputError(f"{name} was trained with mixup_alpha={mixed:g}; leave mixup_alpha={own['mixup_alpha']} out.")
-    own["stage1"], own["mixup_alpha"] = run.id, mixed
+    trained_with = _stage1_loss(info["experiment"]["method"], info["hyperparameters"])
+    for key, value in trained_with.items():
+        if key in parse_overrides(experiment.overrides) and own[key] != value:
+            raise InputError(f"{name} was trained with {key}={value}; leave {key}={own[key]} out.")
+    own.update(trained_with, stage1=run.id)
     return run
+
+
+def _stage1_loss(method: str, hyperparameters: dict[str, object]) -> dict[str, object]:
+    """The loss of a run of one stage, in the words of a method of two."""
+    return {
+        "mixup_alpha": hyperparameters.get("alpha" if method == "mixup" else "mixup_alpha", 0.0),
+        "balanced": method == "balanced_softmax" or hyperparameters.get("balanced", False),
+    }
 
 
 def take_over(run: Run, method: Method, device: torch.device) -> None:
@@ -81,14 +91,24 @@ def natural_run(own: dict[str, object], data: Prepared, runs_dir: Path | None = 
     return run
 
 
-def guide(run: Run, method: Method) -> None:
+def guide(run: Run, method: Method, data: Prepared) -> None:
     """Give ``method.natural`` the weights of ``run``.
 
     Raises:
-        InputError: they are missing or damaged, or no plain network's.
+        InputError: they are missing or damaged, or the network alone does not give the logits of the run, because its
+            method changes them afterwards.
     """
     source = METHODS[run.info["experiment"]["method"]]
     runs.fill(method.natural, source.plain_weights(runs.read_weights(run)), run)
+    images = torch.from_numpy(data.test.pixels[:100]).to(next(method.natural.parameters()).device)
+    known = run.predictions()["logits"][:100]
+    with torch.inference_mode():
+        found = method.natural.eval()(to_float(images)).float().cpu().numpy()
+    if abs(found - known).max() > 0.01 * abs(known).max():  # well above what another device makes of the same weights
+        raise InputError(
+            f"natural_run={run.id} does not predict by its network alone: {run.info['experiment']['method']} changes "
+            f"the logits afterwards. Name a run that does, such as balanced_softmax, crt, mislas or reslt."
+        )
 
 
 def _check_usable(run: Run, name: str, data: Prepared) -> None:

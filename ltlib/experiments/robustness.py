@@ -12,7 +12,7 @@ from ltlib.attacks import APGD, PGD
 from ltlib.attacks.autoattack import Attack, Official, ensemble
 from ltlib.data.images import Images
 from ltlib.errors import InputError, check_choice
-from ltlib.evaluation.robust import robust_report
+from ltlib.evaluation.robust import kept, robust_report
 from ltlib.experiments import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
@@ -49,7 +49,8 @@ def measure(
         surrogate: another run on the same classes, for the check on transfer.
 
     Returns:
-        The report of :func:`ltlib.evaluation.robust.robust_report`, with the run and the name of the data.
+        The report of :func:`ltlib.evaluation.robust.robust_report`, with the run, the name of the data, and the folder
+        inside the run that holds the ``arrays``.
 
     Raises:
         InputError: the run is not finished, its data have changed, or a value is not allowed.
@@ -78,7 +79,7 @@ def measure(
         folder=file.with_suffix(""),
         say=lambda line: print(line, flush=True),
     )
-    report = {"run": run.id, "data": run.info["data"]["name"]} | report
+    report = {"run": run.id, "data": run.info["data"]["name"], "arrays": file.stem} | report
     write_atomic(file, json.dumps(report, indent=1).encode())
     return report
 
@@ -86,6 +87,12 @@ def measure(
 def report_file(run: Run, attack: str, epsilon: float, norm: str, images: int) -> Path:
     """Where the report is kept: one file for each question."""
     return run.folder / f"robust-{attack}-{norm}-{epsilon:.5f}-{images}.json"
+
+
+def arrays(run: Run, report: dict) -> dict[str, np.ndarray] | None:
+    """What stands behind a report of :func:`reports`, see :func:`ltlib.evaluation.robust.withstood`; None if the report
+    was made before such arrays were kept."""
+    return kept(run.folder / report["arrays"]) if "arrays" in report else None
 
 
 def reports(run: Run) -> list[dict]:

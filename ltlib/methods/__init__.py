@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ltlib.methods.adversarial import ALP, TRADES, AdversarialTraining
+from ltlib.methods.adversarial import ALP, ATBSL, TRADES, AdversarialTraining
 from ltlib.methods.baselines import (
     BalancedSoftmax,
     CrossEntropy,
+    DeferredReweighting,
+    Focal,
     LogitAdjustment,
     Mixup,
     Resampling,
@@ -15,6 +17,7 @@ from ltlib.methods.baselines import (
     TauNormalization,
 )
 from ltlib.methods.lbgat import BGAT, LBGAT
+from ltlib.methods.margins import LDAM
 from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.methods.reslt import ResLT
@@ -25,6 +28,9 @@ METHODS: dict[str, type[Method]] = {
     "mixup": Mixup,
     "resampling": Resampling,
     "reweighting": Reweighting,
+    "focal": Focal,
+    "ce_drw": DeferredReweighting,
+    "ldam": LDAM,
     "balanced_softmax": BalancedSoftmax,
     "logit_adjustment": LogitAdjustment,
     "tau_norm": TauNormalization,
@@ -33,6 +39,7 @@ METHODS: dict[str, type[Method]] = {
     "mislas": MiSLAS,
     "reslt": ResLT,
     "at": AdversarialTraining,
+    "at_bsl": ATBSL,
     "alp": ALP,
     "trades": TRADES,
     "bgat": BGAT,

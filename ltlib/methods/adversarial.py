@@ -1,7 +1,9 @@
-"""Adversarial training and its classics: AT, ALP and TRADES.
+"""Adversarial training and its classics: AT, ALP and TRADES; and AT-BSL, which knows of the long tail.
 
 R is the network, x_adv an image in the l_inf ball around x that an attack found against R. The defaults are those of
-the TRADES code, which LBGAT took over: epsilon 0.031, ten steps of 0.007.
+the TRADES code, which LBGAT took over: epsilon 0.031, ten steps of 0.007. On a long tail every one of them can shift
+its logits by the class counts (``tau``) and measure angles instead of products (``cosine``, ``margin``); the attack
+always sees the logits that are evaluated.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from ltlib.attacks.losses import kl_to_clean
 from ltlib.data.loader import Batch
 from ltlib.distributed import world_size
 from ltlib.errors import InputError, check_choice
-from ltlib.methods.method import Method
+from ltlib.methods.baselines import log_prior
+from ltlib.methods.margins import CosineClassifier, with_margin
+from ltlib.methods.method import Method, check_weight
 from ltlib.models import Network
 
 ATTACKS = ("cross_entropy", "kl")
@@ -47,6 +51,11 @@ class AdversarialTraining(Method):
             2103.01946, use 0.995); 0 keeps none.
         awp: size gamma of the adversarial weight perturbation (Wu et al. 2020, arXiv 2004.05884, use 0.005 with
             TRADES and 0.01 with AT); 0 leaves the weights where they are.
+        tau: strength of the logit adjustment: every cross-entropy of R to the labels sees z + tau log n_y. 1 is
+            Balanced Softmax, as in AT-BSL; RoBal has 1.2; 0 knows nothing of the counts.
+        cosine: scale of a cosine classifier, which RoBal (Wu et al. 2021, arXiv 2104.02703) sets to 10; 0 keeps the
+            linear one. RoBal attacks and pairs the bare cosines; here the scale belongs to the logits throughout.
+        margin: by which the true cosine must lead, 0.1 in RoBal; needs ``cosine``.
 
     Raises:
         InputError: a value is not allowed.
@@ -64,9 +73,20 @@ class AdversarialTraining(Method):
         attack: str = "cross_entropy",
         ema: float = 0.0,
         awp: float = 0.0,
+        tau: float = 0.0,
+        cosine: float = 0.0,
+        margin: float = 0.0,
     ):
         super().__init__(network, counts)
         check_choice("attack", attack, ATTACKS)
+        check_weight("margin", margin)
+        check_weight("cosine", cosine)
+        if margin and not cosine:
+            raise InputError(f"margin={margin} is one of cosines: give the classifier a scale too, such as cosine=10.")
+        if cosine:
+            network.classifier = CosineClassifier(network.classifier, cosine)
+        self.register_buffer("prior", log_prior(self.counts, tau), persistent=False)
+        self.register_buffer("margin", torch.full_like(self.counts, cosine * margin), persistent=False)
         if not 0 <= ema < 1:
             raise InputError(f"ema must be at least 0 and below 1; got {ema}.")
         start = "gaussian" if attack == "kl" else "uniform"
@@ -107,7 +127,11 @@ class AdversarialTraining(Method):
 
     def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
         """The training loss, given x_adv and R as a function from images to logits."""
-        return F.cross_entropy(robust(x_adv), batch.y)
+        return self.label_loss(robust(x_adv), batch.y)
+
+    def label_loss(self, z: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of R's logits to the labels: CE(z - s m [k = y] + tau log n_k, y)."""
+        return F.cross_entropy(with_margin(z, y, self.margin) + self.prior, y)
 
     def worst_weights(self, batch: Batch, x_adv: Tensor) -> dict[str, Tensor]:
         """R's weight matrices and kernels, each moved by gamma times its length to where the loss is higher.
@@ -140,6 +164,37 @@ class AdversarialTraining(Method):
         return self.average(x) if self.average else self.network(x)
 
 
+class ATBSL(AdversarialTraining):
+    """AT-BSL (Yue et al. 2024, arXiv 2403.10073): AT with Balanced Softmax on the adversarial images.
+
+    The attack raises the plain cross-entropy, from a start of 0.001 times normal noise.
+
+    Args:
+        settings: see :class:`AdversarialTraining`; epsilon, step and weight decay are those of the released code.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        counts: Tensor,
+        *,
+        tau: float = 1.0,
+        epsilon: float = 8 / 255,
+        step_size: float = 2 / 255,
+        **settings: object,
+    ):
+        super().__init__(network, counts, tau=tau, epsilon=epsilon, step_size=step_size, **settings)
+        self.attack = replace(self.attack, start="gaussian")
+
+    @classmethod
+    def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
+        """The recipe of the adversarial papers, with a weight decay of 5e-4."""
+        return super().published(dataset, imbalance_factor, backbone) | {"weight_decay": 5e-4}
+
+
 class ALP(AdversarialTraining):
     """Adversarial logit pairing (Kannan et al. 2018, arXiv 1803.06373): AT, and equal logits for both images.
 
@@ -158,7 +213,7 @@ class ALP(AdversarialTraining):
     def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
         z_adv, z = robust(x_adv), robust(batch.x)
         # CE(R(x_adv), y) + alpha MSE(R(x_adv), R(x))
-        return F.cross_entropy(z_adv, batch.y) + self.alpha * F.mse_loss(z_adv, z)
+        return self.label_loss(z_adv, batch.y) + self.alpha * F.mse_loss(z_adv, z)
 
 
 class TRADES(AdversarialTraining):
@@ -181,11 +236,4 @@ class TRADES(AdversarialTraining):
     def terms(self, batch: Batch, x_adv: Tensor, robust: Logits) -> Tensor:
         z_adv, z = robust(x_adv), robust(batch.x)
         # CE(R(x), y) + beta KL(p_clean || p_adv), with gradients through both predictions
-        return F.cross_entropy(z, batch.y) + self.trades_beta * kl_to_clean(z_adv, z).mean()
-
-
-def check_weight(name: str, value: float) -> float:
-    """``value``, if it is a weight: raise :class:`InputError` unless it is at least 0."""
-    if not value >= 0:
-        raise InputError(f"{name} must be at least 0; got {value}.")
-    return value
+        return self.label_loss(z, batch.y) + self.trades_beta * kl_to_clean(z_adv, z).mean()

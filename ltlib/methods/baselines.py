@@ -1,5 +1,6 @@
-"""The baselines every long-tail paper compares with: cross-entropy, mixup, re-sampling, re-weighting,
-Balanced Softmax, logit adjustment, tau-normalisation.
+"""The baselines every long-tail paper compares with: cross-entropy, mixup, re-sampling, re-weighting, the focal loss,
+deferred re-weighting, Balanced Softmax, logit adjustment, tau-normalisation. LDAM stands in ``margins.py``, cRT and LWS
+in ``mislas.py``.
 
 n_y is the number of training images of class y, pi_y = n_y / N.
 """
@@ -13,9 +14,10 @@ from torch import Tensor
 from ltlib.data.augment import mixup
 from ltlib.data.loader import Batch
 from ltlib.data.samplers import SAMPLERS
+from ltlib.distributed import world_size
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.large import LARGE
-from ltlib.methods.method import Method, Stage, check_positive
+from ltlib.methods.method import Method, Stage, check_positive, check_weight
 from ltlib.models import Network
 
 
@@ -50,12 +52,15 @@ class Mixup(Method):
         return mixup_cross_entropy(self.network, batch, self.alpha)
 
 
-def mixup_cross_entropy(network: Network, batch: Batch, alpha: float) -> Tensor:
-    """Loss of one mixed batch; alpha = 0 is plain cross-entropy, and draws nothing."""
+def mixup_cross_entropy(network: Network, batch: Batch, alpha: float, prior: Tensor | float = 0.0) -> Tensor:
+    """Loss of one mixed batch; alpha = 0 is plain cross-entropy, and draws nothing.
+
+    ``prior`` (K,) is added to the logits: log n_y makes the softmax a Balanced Softmax.
+    """
     if alpha == 0:
-        return F.cross_entropy(network(batch.x).float(), batch.y)
+        return F.cross_entropy(network(batch.x).float() + prior, batch.y)
     x, y_a, y_b, lam = mixup(batch.x, batch.y, alpha)
-    z = network(x).float()
+    z = network(x).float() + prior
     # lambda CE(z, y) + (1 - lambda) CE(z, y_partner)
     return lam * F.cross_entropy(z, y_a) + (1 - lam) * F.cross_entropy(z, y_b)
 
@@ -104,16 +109,98 @@ class Reweighting(Method):
         return F.cross_entropy(self.network(batch.x).float(), batch.y, weight=self.weights)
 
 
+class Focal(Reweighting):
+    """Focal loss (Lin et al. 2017, arXiv 1708.02002, eq. 4) on the softmax: what is easy already counts less.
+
+    Lin et al. and Cui et al. put it on one sigmoid a class; the tables on long-tailed CIFAR, since LDAM-DRW, put it on
+    the softmax, with gamma 1. Their code takes p_y from the weighted loss, p_y^w; here it is the probability itself,
+    and the sum is divided by the weights in the batch as in :class:`Reweighting`.
+
+    Args:
+        gamma: at least 0; 0 is cross-entropy.
+        cb_beta: see :class:`Reweighting`; by default all classes weigh alike, 0.9999 makes it class-balanced.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    def __init__(self, network: Network, counts: Tensor, *, gamma: float = 1.0, cb_beta: float = 0.0):
+        super().__init__(network, counts, cb_beta=cb_beta)
+        self.gamma = check_weight("gamma", gamma)
+
+    def loss(self, batch: Batch) -> Tensor:
+        log_p = -F.cross_entropy(self.network(batch.x).float(), batch.y, reduction="none")
+        # the slope of (1 - p)^gamma has no bound at p = 1 if gamma < 1
+        miss = (-log_p.expm1()).clamp(min=1e-6)
+        # sum_b w_y (1 - p_y)^gamma (-log p_y) / sum_b w_y
+        weights = self.weights[batch.y]
+        return (weights * miss**self.gamma * -log_p).sum() / weights.sum()
+
+
+class DeferredReweighting(Reweighting):
+    """CE-DRW: cross-entropy, then re-weighted (Cao et al. 2019, arXiv 1906.07413, algorithm 1).
+
+    Weights from the start spoil the features; late, when the rate has fallen, they only move the boundaries.
+
+    Args:
+        drw_start: share of the epochs, in [0, 1], before the weights enter; 0.8 is epoch 160 of 200, 1 is never.
+        cb_beta: see :class:`Reweighting`.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    def __init__(self, network: Network, counts: Tensor, *, drw_start: float = 0.8, cb_beta: float = 0.9999):
+        super().__init__(network, counts, cb_beta=cb_beta)
+        if not 0 <= drw_start <= 1:
+            raise InputError(f"drw_start is a share of the epochs, from 0 to 1; got {drw_start}.")
+        self.drw_start, self.plain_images = drw_start, 0
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # training images so far, kept for a resume
+
+    @classmethod
+    def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
+        """The code of LDAM-DRW on CIFAR: its rate falls to 1 % where the weights enter."""
+        shared = super().published(dataset, imbalance_factor, backbone)
+        return shared | ({"schedule": "step_ldam"} if dataset in ("cifar10", "cifar100") else {})
+
+    def begin(self, stage: Stage) -> None:
+        # One stage, counted in images: a second one would begin with a new optimiser and a new schedule.
+        self.plain_images = round(self.drw_start * stage.epochs) * int(self.counts.sum())
+
+    def class_weights(self) -> Tensor:
+        """The weights of the batch at hand, (K,): all 1 at first."""
+        return torch.where(self.seen >= self.plain_images, self.weights, 1.0)
+
+    def loss(self, batch: Batch) -> Tensor:
+        weights = self.class_weights()
+        self.seen += len(batch.y) * world_size()
+        return F.cross_entropy(self.training_logits(batch), batch.y, weight=weights)
+
+    def training_logits(self, batch: Batch) -> Tensor:
+        """What the loss sees, (B, K)."""
+        return self.network(batch.x).float()
+
+
 class BalancedSoftmax(Method):
     """Balanced Softmax (Ren et al. 2020, arXiv 2007.10740, eq. 4): the class counts enter the training softmax.
 
     The plain logits, used at test time, then fit a balanced test set.
+
+    Args:
+        mixup_alpha: of mixup on top, at least 0; 0 does without, as the paper.
+
+    Raises:
+        InputError: ``mixup_alpha`` is below 0.
     """
 
+    def __init__(self, network: Network, counts: Tensor, *, mixup_alpha: float = 0.0):
+        super().__init__(network, counts)
+        self.mixup_alpha = check_weight("mixup_alpha", mixup_alpha)
+        self.register_buffer("prior", log_prior(self.counts, 1.0), persistent=False)
+
     def loss(self, batch: Batch) -> Tensor:
-        z = self.network(batch.x).float()
         # p_y = n_y exp(z_y) / sum_i n_i exp(z_i)
-        return F.cross_entropy(z + self.counts.log(), batch.y)
+        return mixup_cross_entropy(self.network, batch, self.mixup_alpha, self.prior)
 
 
 class LogitAdjustment(Method):
@@ -156,9 +243,7 @@ class TauNormalization(CrossEntropy):
 
     def __init__(self, network: Network, counts: Tensor, *, tau: float = 1.0):
         super().__init__(network, counts)
-        if tau < 0:
-            raise InputError(f"tau must be at least 0; got {tau}.")
-        self.tau = tau
+        self.tau = check_weight("tau", tau)
 
     def logits(self, x: Tensor) -> Tensor:
         return F.linear(self.network.features(x), tau_normalized(self.network.classifier.weight, self.tau))
@@ -167,3 +252,14 @@ class TauNormalization(CrossEntropy):
 def tau_normalized(weight: Tensor, tau: float) -> Tensor:
     """w_i / ||w_i||^tau, rows of (K, D); the bias is dropped, as in the code of the paper."""
     return weight / weight.norm(dim=1, keepdim=True) ** tau
+
+
+def log_prior(counts: Tensor, tau: float) -> Tensor:
+    """tau log n_y, (K,), less that of the most frequent class, which changes no softmax: exactly 0 for equal counts.
+
+    Raises:
+        InputError: ``tau`` is below 0.
+    """
+    if check_weight("tau", tau) == 0:
+        return torch.zeros_like(counts)
+    return tau * (counts / counts.max()).log()

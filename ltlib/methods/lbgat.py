@@ -16,7 +16,9 @@ from ltlib.attacks.ball import Logits
 from ltlib.attacks.losses import kl_to_clean
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
-from ltlib.methods.adversarial import AdversarialTraining, check_weight
+from ltlib.methods.adversarial import AdversarialTraining
+from ltlib.methods.baselines import log_prior
+from ltlib.methods.method import check_weight
 from ltlib.models import Network
 
 GUIDANCE = ("mse", "kl")
@@ -35,6 +37,8 @@ class LBGAT(AdversarialTraining):
         guidance: ``mse`` between the logits, averaged over the batch *and* the classes; or ``kl``, from T's
             prediction to R's, which the paper found worse.
         label_weight: of CE(R(x_adv), y), which the paper leaves out.
+        natural_tau: logit adjustment of T's own cross-entropy, as ``tau`` is of R's: with 1 T learns by Balanced
+            Softmax, and R inherits a boundary that the long tail has not moved.
         settings: see :class:`~ltlib.methods.adversarial.AdversarialTraining`. ``attack="cross_entropy"`` is ordinary
             PGD to the label; the released code attacks the KL even for alpha 0.
 
@@ -52,6 +56,7 @@ class LBGAT(AdversarialTraining):
         companion: str = "trades",
         guidance: str = "mse",
         label_weight: float = 0.0,
+        natural_tau: float = 0.0,
         attack: str = "kl",
         **settings: object,
     ):
@@ -60,6 +65,7 @@ class LBGAT(AdversarialTraining):
         check_choice("guidance", guidance, GUIDANCE)
         self.alpha, self.label_weight = check_weight("alpha", alpha), check_weight("label_weight", label_weight)
         self.companion, self.guidance = companion, guidance
+        self.register_buffer("natural_prior", log_prior(self.counts, natural_tau), persistent=False)
         mean, std = (tuple(values.flatten().tolist()) for values in (network.normalize.mean, network.normalize.std))
         self.natural = models.make(natural, network.classifier.out_features, mean, std)
 
@@ -83,7 +89,7 @@ class LBGAT(AdversarialTraining):
         if self.alpha:
             total = total + self.alpha * self.accompany(z_adv, z)
         if self.label_weight:
-            total = total + self.label_weight * F.cross_entropy(z_adv, batch.y)
+            total = total + self.label_weight * self.label_loss(z_adv, batch.y)
         return total
 
     def guide(self, z_adv: Tensor, t: Tensor) -> Tensor:
@@ -91,8 +97,8 @@ class LBGAT(AdversarialTraining):
         return F.mse_loss(z_adv, t) if self.guidance == "mse" else kl_to_clean(z_adv, t).mean()
 
     def natural_loss(self, t: Tensor, y: Tensor) -> Tensor:
-        """CE(T(x), y)."""
-        return F.cross_entropy(t, y)
+        """CE(T(x) + natural_tau log n, y)."""
+        return F.cross_entropy(t + self.natural_prior, y)
 
     def accompany(self, z_adv: Tensor, z: Tensor) -> Tensor:
         """What alpha weighs."""
@@ -102,9 +108,11 @@ class LBGAT(AdversarialTraining):
 class BGAT(LBGAT):
     """T is trained already and frozen: MSE(R(x_adv), T(x)) + alpha * companion.
 
+    On a long tail the run may be a balanced one: Balanced Softmax, cRT, MiSLAS or ResLT.
+
     Args:
         natural_run: id of a finished run on the same data, or its beginning: its network is T.
-        settings: see :class:`LBGAT`; ``natural`` is the backbone of that run.
+        settings: see :class:`LBGAT`; ``natural`` is the backbone of that run, and ``natural_tau`` must stay 0.
 
     Raises:
         InputError: a value is not allowed, or no run is named.
@@ -114,6 +122,8 @@ class BGAT(LBGAT):
         super().__init__(network, counts, **settings)
         if not natural_run:
             raise InputError("bgat is guided by a trained network: name its run with overrides natural_run=ID.")
+        if self.natural_prior.any():
+            raise InputError("T does not learn in bgat: leave natural_tau out, and name a balanced run as natural_run.")
         self.natural_run = natural_run
         self.natural.requires_grad_(False)
 

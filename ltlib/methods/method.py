@@ -97,8 +97,15 @@ class Method(nn.Module):
 
     @staticmethod
     def plain_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From the weights of this method, those of a ``Network``: what a second stage starts from."""
-        return {n.removeprefix("network."): t for n, t in weights.items() if n.startswith("network.")}
+        """From the weights of this method, those of a ``Network``: what a second stage starts from.
+
+        Raises:
+            InputError: the classifier is a cosine, which no linear one equals.
+        """
+        plain = {n.removeprefix("network."): t for n, t in weights.items() if n.startswith("network.")}
+        if "classifier.bias" not in plain:
+            raise InputError("A run with a cosine classifier cannot be taken over: name one with a linear classifier.")
+        return plain
 
 
 def hyperparameters(method: type[Method]) -> dict[str, object]:
@@ -118,3 +125,10 @@ def check_positive(name: str, value: float) -> None:
     """Raise :class:`InputError` unless ``value`` is above zero."""
     if not value > 0:
         raise InputError(f"{name} must be above 0; got {value}.")
+
+
+def check_weight(name: str, value: float) -> float:
+    """``value``, if it is a weight: raise :class:`InputError` unless it is at least 0."""
+    if not value >= 0:
+        raise InputError(f"{name} must be at least 0; got {value}.")
+    return value

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
-from ltlib.methods.baselines import mixup_cross_entropy
+from ltlib.methods.baselines import log_prior, mixup_cross_entropy
 from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Stage, check_positive
 from ltlib.models import Network
@@ -108,7 +108,8 @@ class TwoStage(Method):
     Stage 2 trains z = diag(s)(r W + dW)^T f(x) on frozen features f: the subclasses choose r, dW and s.
 
     Args:
-        mixup_alpha: of mixup in stage 1; 0 trains stage 1 with plain cross-entropy.
+        mixup_alpha: of mixup in stage 1; 0 does without.
+        balanced: train stage 1 by Balanced Softmax (arXiv 2007.10740) instead of cross-entropy.
         stage2_epochs: of the second stage, counted in sizes of the long-tailed set.
         shift_bn: let the running statistics of BatchNorm follow the balanced stream in stage 2.
         smooth_head, smooth_tail, smooth_shape, smooth_power: of the loss in stage 2, see :func:`smoothing`.
@@ -130,6 +131,7 @@ class TwoStage(Method):
         counts: Tensor,
         *,
         mixup_alpha: float = 0.0,
+        balanced: bool = False,
         stage2_epochs: int = 10,
         shift_bn: bool = False,
         smooth_head: float = 0.0,
@@ -146,6 +148,7 @@ class TwoStage(Method):
         check_choice("smooth_form", smooth_form, FORMS)
         eps = smoothing(self.counts, smooth_head, smooth_tail, smooth_shape, smooth_power)
         self.register_buffer("eps", eps, persistent=False)
+        self.register_buffer("prior", log_prior(self.counts, float(balanced)), persistent=False)
         self.scale = nn.Parameter(torch.ones(len(counts)))
         self.mixup_alpha, self.stage2_epochs, self.shift_bn = mixup_alpha, stage2_epochs, shift_bn
         self.smooth_form, self.stage1 = smooth_form, stage1
@@ -183,7 +186,7 @@ class TwoStage(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         if not self.in_stage2:
-            return mixup_cross_entropy(self.network, batch, self.mixup_alpha)
+            return mixup_cross_entropy(self.network, batch, self.mixup_alpha, self.prior)
         with torch.no_grad():  # convolutions, gamma and beta stay; only the running statistics may move
             features = self.network.features(batch.x)
         return label_aware_smoothing(self.classify(features).float(), batch.y, self.eps, self.smooth_form)
@@ -194,6 +197,13 @@ class TwoStage(Method):
 
     def logits(self, x: Tensor) -> Tensor:
         return self.classify(self.network.features(x))
+
+    @staticmethod
+    def plain_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The network with the scale folded into its classifier: diag(s) W and s b."""
+        plain, scale = Method.plain_weights(weights), weights["scale"]
+        w, b = plain["classifier.weight"], plain["classifier.bias"]
+        return plain | {"classifier.weight": scale[:, None] * w, "classifier.bias": scale * b}
 
 
 class CRT(TwoStage):

@@ -26,6 +26,13 @@ def step_reslt(epoch: int, epochs: int) -> float:
     return _decay(epoch, epochs, 0.8, 0.9)
 
 
+def step_ldam(epoch: int, epochs: int) -> float:
+    """LDAM-DRW on CIFAR-LT: the warm-up of `step`, then x0.01 after epoch 160 and x0.0001 after 180 (of 200)."""
+    factor = step(epoch, epochs)
+    # 0.1 and 0.01, squared; the warm-up and 1 as they are
+    return factor if epoch < round(0.8 * epochs) else factor**2
+
+
 def step_lbgat(epoch: int, epochs: int) -> float:
     """LBGAT: a first epoch at x0.2 (it keeps CIFAR-10 from collapsing), x0.1 after 75 %, x0.01 after 90 %."""
     return 0.2 if epoch == 0 else _decay(epoch, epochs, 0.75, 0.9)
@@ -64,6 +71,7 @@ def _decay(epoch: int, epochs: int, first: float, second: float) -> float:
 SCHEDULES = {
     "step": step,
     "step_reslt": step_reslt,
+    "step_ldam": step_ldam,
     "step_lbgat": step_lbgat,
     "step_trades": step_trades,
     "cosine": cosine,

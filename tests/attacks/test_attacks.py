@@ -347,14 +347,21 @@ def test_attacks_in_turn_leave_what_withstands_all_and_never_touch_the_fooled(tr
 
     attacks = {name: counting(name, a) for name, a in ensemble(0.02, steps=20, queries=50).items()}
     torch.manual_seed(0)
-    x_adv, withstood = in_turn(attacks, network, x, y)
+    x_adv, z_adv, withstood = in_turn(attacks, network, x, y)
     clean = network(x).argmax(1) == y
     assert list(withstood) == ["APGD-CE", "APGD-T", "Square"]
     assert seen["APGD-CE"] == clean.sum()
     assert seen["APGD-T"] == withstood["APGD-CE"].sum()
     assert seen["Square"] == withstood["APGD-T"].sum()
     assert torch.equal(network(x_adv).argmax(1) == y, withstood["Square"])
-    assert torch.equal(x_adv[withstood["Square"]], x[withstood["Square"]])
+    assert torch.equal(z_adv.argmax(1) == y, withstood["Square"])
+    torch.testing.assert_close(z_adv, network(x_adv), atol=1e-4, rtol=1e-4)
+    assert torch.equal(x_adv[~clean], x[~clean])
+    # of what withstood all, the worst image that was tried
+    held = withstood["Square"]
+    worse = F.cross_entropy(network(x_adv[held]), y[held], reduction="none")
+    assert (worse >= F.cross_entropy(network(x[held]), y[held], reduction="none") - 1e-4).all()
+    assert not torch.equal(x_adv[held], x[held])
     assert withstood["APGD-CE"].sum() < clean.sum()
 
 

@@ -32,6 +32,18 @@ def test_equals_training_both_stages_in_one_run_bit_for_bit(mixup, name):
     assert [record["stage"] for record in reused.metrics] == ["classifier"]
 
 
+def test_stage_1_may_be_balanced_softmax():
+    first = smoke("balanced_softmax", "mixup_alpha=0.2")
+    whole = smoke("crt", "mixup_alpha=0.2, balanced=true")
+    reused = smoke("crt", f"stage1={first.id}")
+    assert np.array_equal(whole.predictions()["logits"], reused.predictions()["logits"])
+    assert (reused.info["hyperparameters"]["mixup_alpha"], reused.info["hyperparameters"]["balanced"]) == (0.2, True)
+    plain = smoke("crt", "mixup_alpha=0.2")
+    assert not np.array_equal(whole.predictions()["logits"], plain.predictions()["logits"])
+    with pytest.raises(InputError, match="was trained with balanced=True; leave balanced=False out"):
+        smoke("crt", f"stage1={first.id}, balanced=false")
+
+
 def test_bad_stage_1_is_refused_and_nothing_is_written(mixup, tmp_path):
     two_stages = smoke("lws")
     before = set(mixup.folder.parent.iterdir())

@@ -71,6 +71,41 @@ def test_reweighting_with_beta_zero_is_cross_entropy(make, batch):
     torch.testing.assert_close(make("reweighting", cb_beta=0.0).loss(batch), make("cross_entropy").loss(batch))
 
 
+@pytest.mark.parametrize("cb_beta", [0.0, 0.99])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_by_hand(make, batch, gamma, cb_beta):
+    method = make("focal", gamma=gamma, cb_beta=cb_beta)
+    p = reference_logits(method, batch).double().softmax(1)[torch.arange(12), batch.y]
+    w = torch.tensor([(1 - cb_beta) / (1 - cb_beta**n) for n in COUNTS.tolist()]).double()[batch.y]
+    expected = (w * (1 - p) ** gamma * -p.log()).sum() / w.sum()
+    torch.testing.assert_close(method.loss(batch).double(), expected)
+
+
+def test_focal_loss_with_gamma_zero_is_its_cross_entropy(make, batch):
+    torch.testing.assert_close(make("focal", gamma=0.0).loss(batch), make("cross_entropy").loss(batch))
+    weighted = make("focal", gamma=0.0, cb_beta=0.99).loss(batch)
+    torch.testing.assert_close(weighted, make("reweighting", cb_beta=0.99).loss(batch))
+
+
+def test_focal_loss_has_a_gradient_where_the_network_is_certain(make, batch):
+    """The slope of (1 - p)^gamma at p = 1 is infinite for gamma < 1."""
+    method = make("focal", gamma=0.5)
+    with torch.no_grad():
+        method.network.classifier.weight.mul_(1e6)
+    method.loss(batch).backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
+
+
+def test_mixup_with_balanced_softmax_adds_the_counts_to_both_labels(make, batch):
+    method = make("balanced_softmax", mixup_alpha=1.0)
+    torch.manual_seed(3)
+    x, y_a, y_b, lam = methods.baselines.mixup(batch.x, batch.y, 1.0)
+    soft = lam * F.one_hot(y_a, 3) + (1 - lam) * F.one_hot(y_b, 3)
+    expected = F.cross_entropy(reference_logits(method, Batch(x, y_a)) + COUNTS.log(), soft)
+    torch.manual_seed(3)
+    torch.testing.assert_close(method.loss(batch), expected)
+
+
 def test_balanced_softmax_equals_its_definition(make, batch):
     method = make("balanced_softmax")
     z = reference_logits(method, batch).double()
@@ -151,6 +186,8 @@ def test_tau_normalisation_shortens_the_weights_and_drops_the_bias(make, batch, 
     ("name", "own", "message"),
     [
         ("mixup", {"alpha": 0.0}, "alpha must be above 0; got 0.0"),
+        ("focal", {"gamma": -1.0}, "gamma must be at least 0; got -1.0"),
+        ("balanced_softmax", {"mixup_alpha": -1.0}, "mixup_alpha must be at least 0; got -1.0"),
         ("reweighting", {"cb_beta": 1.0}, r"cb_beta must lie in \[0, 1\); got 1.0"),
         ("resampling", {"sampler": "balanced"}, "Did you mean 'class_balanced'"),
         ("logit_adjustment", {"tau": -1.0}, "tau must be above 0"),

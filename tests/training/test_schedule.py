@@ -38,6 +38,13 @@ def test_reslt_imagenet_cosine_after_warm_up():
     assert lr[179] == pytest.approx(0.1 * (1 + math.cos(math.pi * 175 / 176)) / 2)
 
 
+def test_ldam_step():
+    lr = rates("step_ldam", 200)
+    assert lr[:6] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1])
+    assert lr[159:161] == pytest.approx([0.1, 0.001])
+    assert lr[179:181] == pytest.approx([0.001, 0.00001])
+
+
 def test_lbgat_step():
     lr = rates("step_lbgat", 100)
     assert lr[0] == pytest.approx(0.02)

@@ -1,0 +1,78 @@
+"""Margins on a cosine classifier: LDAM, and what adversarial training on a long tail takes from it.
+
+A linear classifier gives frequent classes the longer rows, and so an advantage. The cosine classifier forgets the
+length of rows and features; what is left, the angle, can be asked to keep a margin, wider for the rare classes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ltlib.data.loader import Batch
+from ltlib.methods.baselines import DeferredReweighting
+from ltlib.methods.method import check_positive, check_weight
+from ltlib.models import Network
+
+
+class CosineClassifier(nn.Linear):
+    """z_k = s cos(w_k, f): features (B, D) -> logits (B, K), without a bias.
+
+    Args:
+        linear: the classifier that it replaces; the directions of its rows are the first weights, of length 1.
+        scale: s, above 0. It belongs to the logits everywhere, also at test time: the angle alone, within [-1, 1],
+            would never be sure, and an attack on it would be another attack.
+
+    Raises:
+        InputError: the scale is not above 0.
+    """
+
+    def __init__(self, linear: nn.Linear, scale: float):
+        super().__init__(linear.in_features, linear.out_features, bias=False)
+        check_positive("scale", scale)
+        self.scale = scale
+        with torch.no_grad():
+            self.weight.copy_(F.normalize(linear.weight))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+def margins(counts: Tensor, largest: float) -> Tensor:
+    """m_y = C n_y^(-1/4), (K,), scaled so that the rarest class has ``largest`` (Cao et al. 2019)."""
+    m = counts.double().clamp(min=1) ** -0.25
+    return (largest * m / m.max()).float()
+
+
+def with_margin(z: Tensor, y: Tensor, margin: Tensor) -> Tensor:
+    """Logits (B, K) of which the true one is lower by ``margin`` (K,) of its class."""
+    return z - F.one_hot(y, z.shape[1]) * margin[y, None]
+
+
+class LDAM(DeferredReweighting):
+    """LDAM-DRW: label-distribution-aware margins, then re-weighting (Cao et al. 2019, arXiv 1906.07413).
+
+    The released code evaluates the cosines without their scale: the same accuracy, another calibration. Here the
+    scale of the training stays.
+
+    Args:
+        max_margin: m of the rarest class, at least 0, on the cosine.
+        scale: s of the classifier and the loss, above 0.
+        drw_start, cb_beta: see :class:`~ltlib.methods.baselines.DeferredReweighting`; ``drw_start=1`` is LDAM alone.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    def __init__(
+        self, network: Network, counts: Tensor, *, max_margin: float = 0.5, scale: float = 30.0, **settings: object
+    ):
+        super().__init__(network, counts, **settings)
+        network.classifier = CosineClassifier(network.classifier, scale)
+        m = margins(self.counts, check_weight("max_margin", max_margin))
+        self.register_buffer("margin", scale * m, persistent=False)
+
+    def training_logits(self, batch: Batch) -> Tensor:
+        # CE(s (cos_k - m_y [k = y]), y)
+        return with_margin(super().training_logits(batch), batch.y, self.margin)
