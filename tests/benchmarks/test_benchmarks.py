@@ -1,0 +1,63 @@
+"""The benchmarks measure what they say. Nothing here asserts on time."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from ltlib import paths
+from ltlib.models.cost import cost
+from tests.benchmarks import growth, limit, race
+from tests.benchmarks.rows import table
+
+STORED = sorted(paths.project().glob("data/benchmarks/*.json"))
+
+
+@pytest.mark.parametrize("backbone", ["resnet8", "resnet32", "resnet18"])
+def test_without_the_cost_of_memory_the_limit_is_operations_over_speed(backbone):
+    machine = limit.Machine(operations=1e9, bytes=math.inf, dtype=torch.float32)
+    assert limit.seconds_per_image(backbone, 32, machine) == pytest.approx(cost(backbone, 10, 32).forward / 1e9)
+
+
+def test_without_the_cost_of_operations_the_limit_is_what_each_layer_reads_and_writes():
+    """ResNet-8 at 8 pixels by hand: stem, two convolutions a stage, classifier; weights once a batch are left out."""
+    machine = limit.Machine(operations=math.inf, bytes=1.0, dtype=torch.bfloat16)
+    maps = {16: 16 * 64, 32: 32 * 16, 64: 64 * 4}
+    moved = (3 * 64 + maps[16]) + 2 * (2 * maps[16]) + (maps[16] + maps[32]) + 2 * maps[32]
+    moved += (maps[32] + maps[64]) + 2 * maps[64] + (64 + 10)
+    assert limit.seconds_per_image("resnet8", 8, machine) == pytest.approx(2 * moved)
+
+
+def test_a_race_takes_turns_and_reports_medians(monkeypatch):
+    clock, calls = iter(range(1000)), []
+    monkeypatch.setattr(race.time, "perf_counter", lambda: next(clock))
+    times = race.race({"a": lambda: calls.append("a"), "b": lambda: [calls.append("b"), next(clock)]}, rounds=3)
+    assert calls == ["a", "b"] * 4, "once to warm up, then three times"
+    assert times == {"a": 1, "b": 2}
+
+
+def test_growth_fits_the_line_of_relative_times(monkeypatch):
+    monkeypatch.setattr(growth, "race", lambda works, rounds: {x: 3.0 + 0.5 * int(x) for x in works})
+    line = growth._line("steps", "a step", (2, 4, 10), lambda x, device: None, torch.device("cpu"), 1)
+    # (3 + x / 2) / 4 = 3/4 + (1/4) (x / 2)
+    assert line["relative"] == [1.0, 1.25, 2.0]
+    assert (line["fixed"], line["slope"]) == (pytest.approx(0.75), pytest.approx(0.25))
+
+
+@pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
+def test_stored_results_say_where_they_come_from_and_agree_with_themselves(file):
+    found = json.loads(file.read_text())
+    assert found["command"].startswith("python -m tests.benchmarks")
+    assert {"hardware", "versions", "revision", "precision", "date"} <= set(found)
+    assert found["revision"]
+    gpu = found["hardware"]["device"] != "cpu"
+    assert [row["what"] for row in found["rows"]] == [row.name for row in table(gpu, 1)]
+    for row in found["rows"]:
+        assert row["ratio"] == pytest.approx(row["ltlib"] / row["plain"])
+        assert row["share_of_limit"] == pytest.approx(row["ltlib"] / row["limit"])
+        assert 0 < row["share_of_limit"] < 1
+
+
+def test_some_results_are_stored():
+    assert STORED
