@@ -3,8 +3,8 @@
 The limit of a network counts its convolutions and products alone. Each takes as long as its multiplications at the
 speed of a large matrix product, or as reading its input and writing its output at the speed of a large copy, whichever
 is longer; both speeds are measured in the same process. The product is measured as such and inside a large 3x3
-convolution, because on some processors these come from different libraries; the faster one counts. All else (BatchNorm, ReLU, the optimiser,
-augmentation) is free, and nothing is kept in caches from one layer to the next.
+convolution, because on some processors these come from different libraries; the faster one counts. All else
+(BatchNorm, ReLU, the optimiser, augmentation) is free, and nothing is kept in caches from one layer to the next.
 """
 
 from __future__ import annotations
