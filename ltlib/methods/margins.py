@@ -47,7 +47,8 @@ def margins(counts: Tensor, largest: float) -> Tensor:
 
 def with_margin(z: Tensor, y: Tensor, margin: Tensor) -> Tensor:
     """Logits (B, K) of which the true one is lower by ``margin`` (K,) of its class."""
-    return z - F.one_hot(y, z.shape[1]) * margin[y, None]
+    true = y[:, None] == torch.arange(z.shape[1], device=z.device)
+    return z - true * margin[y, None]
 
 
 class LDAM(DeferredReweighting):

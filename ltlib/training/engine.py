@@ -117,15 +117,18 @@ class Engine:
         self.stage: Stage = self.stages[index]
         self.method.begin(self.stage)
         o = self.options
+        self.fused = not self.look_at_each_step
         self.optimizer = torch.optim.SGD(
             [group | {"lr": self._rate(o.lr)} for group in self.method.param_groups(self.stage)],
             momentum=o.momentum,
             weight_decay=o.weight_decay,
             nesterov=o.nesterov,
-            fused=True,
+            fused=self.fused,
         )
-        # While this is 1 the fused optimiser leaves the weights alone: they stay as before the first bad step.
-        self.optimizer.found_inf = self.halt = torch.zeros((), device=self.device)
+        # Once this is 1 no step is taken: the weights stay as they were before the first bad loss or gradient.
+        self.halt = torch.zeros((), device=self.device)
+        if self.fused:
+            self.optimizer.found_inf = self.halt  # read by the fused kernel, without the host
         self.loss = distributed.wrap(self.method, self.device)
         self.take_step = CapturedStep(self._step) if o.capture else self._step
         self.fresh = True
@@ -193,8 +196,9 @@ class Engine:
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         measured = distributed.average(torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)]))
         self.halt.copy_(torch.maximum(self.halt, (~measured.isfinite()).any()))
-        self.optimizer.step()
-        self.method.after_step()
+        if self.fused or not self.halt:
+            self.optimizer.step()
+            self.method.after_step()
         return measured
 
     def _read(self, waiting: list[tuple[Tensor, int]], before: int, batch: Batch) -> float:
