@@ -196,7 +196,7 @@ class BalancedSoftmax(Method):
     def __init__(self, network: Network, counts: Tensor, *, mixup_alpha: float = 0.0):
         super().__init__(network, counts)
         self.mixup_alpha = check_weight("mixup_alpha", mixup_alpha)
-        self.register_buffer("prior", log_prior(self.counts, 1.0), persistent=False)
+        self.register_buffer("prior", self.counts.log(), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:
         # p_y = n_y exp(z_y) / sum_i n_i exp(z_i)
