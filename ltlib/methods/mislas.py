@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
-from ltlib.methods.baselines import log_prior, mixup_cross_entropy
+from ltlib.methods.baselines import mixup_cross_entropy
 from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Stage, check_positive
 from ltlib.models import Network
@@ -148,7 +148,8 @@ class TwoStage(Method):
         check_choice("smooth_form", smooth_form, FORMS)
         eps = smoothing(self.counts, smooth_head, smooth_tail, smooth_shape, smooth_power)
         self.register_buffer("eps", eps, persistent=False)
-        self.register_buffer("prior", log_prior(self.counts, float(balanced)), persistent=False)
+        prior = self.counts.log() if balanced else torch.zeros_like(self.counts)
+        self.register_buffer("prior", prior, persistent=False)
         self.scale = nn.Parameter(torch.ones(len(counts)))
         self.mixup_alpha, self.stage2_epochs, self.shift_bn = mixup_alpha, stage2_epochs, shift_bn
         self.smooth_form, self.stage1 = smooth_form, stage1

@@ -50,7 +50,7 @@ def test_growth_draws_the_measured_points_and_the_fitted_line():
         "fixed": 0.75,
     }
     picture = scale_plots.growth([line, line])
-    assert "2.00 times as long at 10 steps as at 2 steps" in picture.text
+    assert "a step: 2.00 times as long at 10 steps as at 2" in picture.text
     points, fitted = picture.figure.axes[1].lines
     assert points.get_xdata().tolist() == [1.0, 5.0]
     assert np.allclose(np.interp([1.0, 5.0], fitted.get_xdata(), fitted.get_ydata()), [1.0, 2.0])
