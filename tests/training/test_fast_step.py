@@ -129,7 +129,6 @@ def test_compiled_training_equals_eager_training(tmp_path):
     plain = fit(engine(CrossEntropy, options), tmp_path / "a.pt")
     fast = fit(engine(CrossEntropy, replace(options, compile=True)), tmp_path / "b.pt")
     assert [("compile_seconds" in r) for r in fast.history] == [True, False]
-    assert fast.history[0]["seconds"] < fast.history[0]["compile_seconds"]
     for ours, expected in zip(fast.method.state_dict().values(), plain.method.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
     assert not same(fast.method.state_dict(), plain.method.state_dict()), "nothing was compiled"
