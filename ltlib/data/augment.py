@@ -144,10 +144,10 @@ def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     All three move the image towards something or away from it: black, its mean grey, or itself in grey
     (torchvision's ``ColorJitter`` without hue).
     """
-    luma = torch.tensor([0.2989, 0.587, 0.114], device=x.device)[:, None, None]
     x = x.float()
     for what in order.T:
-        grey = (x * luma).sum(dim=1, keepdim=True)
+        red, green, blue = x.split(1, dim=1)
+        grey = 0.2989 * red + 0.587 * green + 0.114 * blue
         what = what[:, None, None, None]
         anchor = torch.where(what == 2, grey, torch.where(what == 1, grey.mean(dim=(2, 3), keepdim=True), 0.0))
         x = torch.lerp(anchor, x, factors.gather(1, what[:, :, 0, 0])[:, :, None, None]).clamp_(0, 255)

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 from filelock import FileLock, Timeout
 
@@ -178,7 +179,7 @@ class Store:
             )
         bad: list[str] = []
         pace = Pace(images)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(joblib.cpu_count()) as pool:
             for i in todo:
                 records[i] = self._decode(i, pool, pace, bad)
                 if len(bad) >= GIVE_UP:

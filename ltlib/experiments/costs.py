@@ -36,14 +36,12 @@ class Price:
 
     Attributes:
         images: that go through training, over all stages.
-        operations: of training; the tests after each epoch come on top, and are told apart.
-        testing: operations of one look at the test set.
+        operations: of training; the looks at the test set come on top.
         storage: bytes of the images, as they rest in memory or on disk.
     """
 
     images: int
     operations: float
-    testing: float
     storage: int
 
     def hours(self, operations_per_second: float, devices: int = 1) -> float:
@@ -70,7 +68,7 @@ def price(experiment: Experiment) -> Price:
         operations += seen * _operations(method, stage.name, one.forward, one.training, own, side)
     stored = stored_side(recipe.augmentation, side)
     storage = (int(counts.sum()) + test_images) * 3 * stored**2
-    return Price(images, operations, test_images * one.forward, storage)
+    return Price(images, operations, storage)
 
 
 def _small(name: str, own: dict, counts: np.ndarray) -> Method:
@@ -105,7 +103,7 @@ def _operations(method: Method, stage: str, forward: int, training: int, own: di
         return training
     attack = 2 * own["attack_steps"]  # forward, and backward by the image, in each step
     clean_start = 1 if own["attack"] == "kl" else 0  # what the attack moves away from
-    learning = 3 if type(method) is methods.AdversarialTraining else 6  # x' alone, or x' and x
+    learning = 6 if isinstance(method, methods.ALP | methods.TRADES | methods.LBGAT) else 3  # x' and x, or x' alone
     total = (attack + clean_start + learning) * forward
     if isinstance(method, methods.LBGAT):
         natural = cost(own["natural"], len(method.counts), side)

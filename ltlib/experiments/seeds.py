@@ -2,9 +2,9 @@
 
 Small networks leave cores, and most of a GPU, idle. One process a seed fills them without touching a line of any
 method: each seed has its generators, its run folder and its lock, and gives what it gives alone. (Training all seeds
-as one network, by ``torch.func.vmap``, was measured too: on a CPU it is slower than one seed after another, because the
-convolutions become grouped ones.) On a GPU the processes take turns, unless NVIDIA's MPS runs: start it with
-``nvidia-cuda-mps-control -d``.
+as one network, by ``torch.func.vmap``, is slower on a CPU than one seed after another, because the convolutions become
+grouped ones: ``python -m tests.benchmarks.seeds``.) On a GPU the processes take turns, unless NVIDIA's MPS runs:
+start it with ``nvidia-cuda-mps-control -d``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import joblib
 from ltlib.errors import InputError
 from ltlib.experiments import child
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.report import expected_run
 from ltlib.experiments.runs import Run
+from ltlib.experiments.sweep_plan import plan
 from ltlib.training.device import choose_device
 
 
@@ -51,7 +51,7 @@ def train_together(experiment: Experiment, seeds: list[int]) -> list[Run]:
         InputError: the experiment cannot be run, or a seed failed; the others are finished then.
     """
     experiments = [replace(experiment, seed=seed) for seed in seeds]
-    found = [expected_run(e) for e in experiments]  # checks everything, and decodes the data once for all
+    found = [task.run for task in plan(experiments)]  # checks everything, and decodes the data once for all
     cores = joblib.cpu_count(only_physical_cores=True)
     at_once = min(len(seeds), cores) if choose_device().type == "cpu" else len(seeds)
     with ThreadPoolExecutor(at_once) as pool:

@@ -189,8 +189,7 @@ class Engine:
         The loss of this rank's part of the batch enters with weight ``share``, see ``distributed.share_of``.
         """
         with autocast(self.precision, self.device):
-            loss = self.loss(batch)
-        loss = loss if share == 1 else share * loss
+            loss = share * self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]

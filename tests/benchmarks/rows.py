@@ -44,21 +44,19 @@ def table(gpu: bool, batches: int) -> list[Row]:
     small, large = (128, 128) if gpu else (16, 4)
     attack = 1 + 2 * plain.STEPS  # clean logits once, then forward and backward by the image in each step
     return [
-        Row("train ResNet-32, batch 128", 128 * batches, (("resnet32", 3),), True, _training("resnet32", 128, batches)),
-        Row("train ResNet-32, batch 512", 512 * batches, (("resnet32", 3),), True, _training("resnet32", 512, batches)),
-        Row(
-            f"LBGAT step, ResNet-18 guided by ResNet-18, batch {small}",
-            small,
-            (("resnet18", attack + 6), ("resnet18_lbgat", 3)),
-            True,
-            _lbgat("resnet18", "resnet18_lbgat", small),
+        *(
+            Row(f"train ResNet-32, batch {b}", b * batches, (("resnet32", 3),), True, _training("resnet32", b, batches))
+            for b in (128, 512)
         ),
-        Row(
-            f"LBGAT step, WRN-34-10 guided by ResNet-18, batch {large}",
-            large,
-            (("wrn34_10", attack + 6), ("resnet18_lbgat", 3)),
-            True,
-            _lbgat("wrn34_10", "resnet18_lbgat", large),
+        *(
+            Row(
+                f"LBGAT step, {name} guided by ResNet-18, batch {images}",
+                images,
+                ((backbone, attack + 6), ("resnet18_lbgat", 3)),
+                True,
+                _lbgat(backbone, "resnet18_lbgat", images),
+            )
+            for name, backbone, images in (("ResNet-18", "resnet18", small), ("WRN-34-10", "wrn34_10", large))
         ),
         Row("evaluate ResNet-32", 512 * batches, (("resnet32", 1),), False, _evaluation("resnet32", 512 * batches)),
         Row("APGD, 10 steps, ResNet-18", 4 * small, (("resnet18", 22),), False, _apgd("resnet18", 4 * small)),

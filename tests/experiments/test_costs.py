@@ -14,13 +14,12 @@ def test_two_stages_count_their_own_images_and_passes():
     first, second = 200 * 12_406, 10 * 98 * 128
     assert found.images == first + second
     assert found.operations == first * one.training + second * one.forward
-    assert found.testing == 10_000 * one.forward
     assert found.storage == (12_406 + 10_000) * 3 * 32 * 32
 
 
 @pytest.mark.parametrize(
     ("method", "passes", "natural"),
-    [("at", 20 + 3, 0), ("trades", 20 + 1 + 6, 0), ("alp", 20 + 6, 0), ("lbgat", 27, 1)],
+    [("at", 20 + 3, 0), ("at_bsl", 20 + 3, 0), ("trades", 20 + 1 + 6, 0), ("alp", 20 + 6, 0), ("lbgat", 27, 1)],
 )
 def test_adversarial_training_counts_the_passes_of_its_attack(method, passes, natural):
     """As in the benchmark: forward and backward by the image in each of ten steps, then what is learnt."""

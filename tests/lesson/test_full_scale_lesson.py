@@ -1,8 +1,11 @@
 """Exercises and figures of lesson 09."""
 
+import json
+
 import numpy as np
 import pytest
 
+from ltlib import paths
 from ltlib.lesson import scale_plots
 from ltlib.lesson.exercises import WrongAnswer, check
 
@@ -23,6 +26,19 @@ from ltlib.lesson.exercises import WrongAnswer, check
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=f"(?i){hint}"):
         getattr(check, name)(answer)
+
+
+def test_the_numbers_in_the_text_are_those_of_the_stored_benchmark():
+    found = json.loads((paths.project() / "data/benchmarks/cpu-2-cores-avx512-bf16.json").read_text())
+    text = (paths.project() / "notebooks/09_full_scale.ipynb").read_text()
+    resnet, _, small, wide, *_ = found["rows"]
+    assert "three times as fast as the plain recipe" in text
+    assert round(resnet["ratio"]) == 3
+    assert f"the LBGAT step {small['ratio']:.1f} to {wide['ratio']:.1f} times" in text
+    assert f"WRN-34-10: {100 * wide['share_of_limit']:.0f} %" in text
+    assert "ResNet-32 gets a third of it" in text
+    assert 0.3 < resnet["share_of_limit"] < 0.37
+    assert f"Measured: {found['growth'][3]['relative'][-1]:.1f}." in text
 
 
 ROWS = [

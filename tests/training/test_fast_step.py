@@ -18,6 +18,7 @@ ENGINE = partial(engine, CrossEntropy)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 # Reading a value, or a size that depends on values: for each of these a GPU must have finished all that came before.
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "is_nonzero", "bincount"}
+WAITS |= {"lift_fresh", "lift_fresh_copy"}  # a number that the host sends: torch.tensor(...) inside a step
 
 
 class Waits(TorchDispatchMode):
@@ -77,7 +78,7 @@ def test_settings_that_make_a_gpu_wait_say_so(setting):
     assert engine(kind).method.decided_by_host == setting
 
 
-@pytest.mark.parametrize("augmentation", ["crop", "crop_flip"])
+@pytest.mark.parametrize("augmentation", ["crop_flip", "resized_crop_flip_jitter"])
 @pytest.mark.parametrize("sampler", ["instance_balanced", "class_balanced"])
 def test_batches_are_drawn_without_waiting(augmentation, sampler):
     e = engine(partial(methods.METHODS["resampling"], sampler=sampler), replace(OPTIONS, augmentation=augmentation))
