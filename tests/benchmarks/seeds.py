@@ -30,7 +30,8 @@ from tests.benchmarks.race import race
 from tests.benchmarks.rows import make_batch, make_engine, make_method
 torch.set_num_threads(int(sys.argv[2]))
 device = choose_device()
-engine, batch = make_engine(make_method("cross_entropy", sys.argv[1], device), 128, 128, device), make_batch(128, device)
+engine = make_engine(make_method("cross_entropy", sys.argv[1], device), 128, 128, device)
+batch = make_batch(128, device)
 print(race({{"steps": lambda: [engine._step(batch) for _ in range({STEPS})]}}, 1)["steps"])
 """
 
