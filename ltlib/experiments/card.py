@@ -6,8 +6,10 @@ Read from what a run or a record of ``data/reference_runs`` says already; nothin
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 
-from ltlib.experiments import robustness
+from ltlib.experiments import reference, robustness
 from ltlib.experiments.runs import Run
 
 GROUPS = ("many", "medium", "few")
@@ -62,6 +64,28 @@ def row(
 def of_run(run: Run, baseline: Run | None = None, **options: object) -> dict[str, object]:
     """:func:`row` of a finished run with its stored robust reports."""
     return row(run.info, robustness.reports(run), baseline=baseline.info if baseline else None, **options)
+
+
+def of_study(study: str, **options: object) -> dict[str, list[dict[str, object]]]:
+    """label -> the cards of its seeds, for a folder of ``data/reference_runs``; ``options`` go to :func:`row`."""
+    return {
+        label: [row(record, record.get("robust", []), **options) for record in records]
+        for label, records in reference.by_label(study).items()
+    }
+
+
+def means(cards: dict[str, list[dict[str, object]]], names: Sequence[str]) -> list[dict[str, object]]:
+    """A table: for each label the number of seeds and, for each name, mean and standard deviation (``± name``) over
+    the seeds for which it was measured. Fractions; None where there is nothing to say."""
+    rows = []
+    for label, seeds in cards.items():
+        line: dict[str, object] = {"label": label, "n": len(seeds)}
+        for name in names:
+            values = [card[name] for card in seeds if card[name] is not None]
+            line[name] = statistics.fmean(values) if values else None
+            line[f"± {name}"] = statistics.stdev(values) if len(values) > 1 else None
+        rows.append(line)
+    return rows
 
 
 def as_lines(card: dict[str, object]) -> list[str]:

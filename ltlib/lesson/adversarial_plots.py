@@ -142,26 +142,40 @@ def boundaries(
 
 
 def plane(points: dict[str, Sequence[tuple[float, float]]], title: str, robust: str) -> Picture:
-    """Clean against robust accuracy: a small mark for each seed, a large one at their mean.
+    """Clean against robust accuracy.
 
     Args:
         points: method -> (clean, robust) of each seed.
         title: of the figure.
         robust: the attack behind the vertical axis.
     """
+    return two_measures(points, title, ("clean accuracy", f"robust accuracy ({robust})"), ("clean", "robust"))
+
+
+def two_measures(
+    points: dict[str, Sequence[tuple[float, float]]], title: str, labels: tuple[str, str], words: tuple[str, str]
+) -> Picture:
+    """Two measures of every method: a small mark for each seed, a large one at their mean.
+
+    Args:
+        points: method -> the two fractions of each seed.
+        title: of the figure.
+        labels: of the axes.
+        words: the same in short, for the text.
+    """
     figure, (ax,) = _figure(8, 4.6)
-    words = []
+    means = []
     for i, (name, pairs) in enumerate(points.items()):
-        clean, hard = np.array(pairs).T
+        across, up = np.array(pairs).T
         look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "ls": "none"}
-        ax.plot(clean, hard, ms=4, alpha=0.5, **look)
-        ax.plot(clean.mean(), hard.mean(), ms=10, mec="black", label=name, **look)
-        words.append(f"{name}: clean {clean.mean():.1%}, robust {hard.mean():.1%}")
-    ax.set(xlabel="clean accuracy", ylabel=f"robust accuracy ({robust})", title=title)
+        ax.plot(across, up, ms=4, alpha=0.5, **look)
+        ax.plot(across.mean(), up.mean(), ms=10, mec="black", label=name, **look)
+        means.append(f"{name}: {words[0]} {across.mean():.1%}, {words[1]} {up.mean():.1%}")
+    ax.set(xlabel=labels[0], ylabel=labels[1], title=title)
     _per_cent(ax.xaxis)
     _per_cent(ax.yaxis)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
-    return Picture(figure, f"{title}. " + "; ".join(words) + ".")
+    return Picture(figure, f"{title}. " + "; ".join(means) + ".")
 
 
 def curves(histories: dict[str, tuple[Sequence[int], Sequence[float]]], title: str, chance: float) -> Picture:

@@ -1,0 +1,89 @@
+"""The exercises of lesson 07."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ltlib.lesson.exercises.exercise import WrongAnswer, exercise
+
+
+def _verify_shift(answer) -> None:
+    mu, sigma, epsilon, odds = 0.12, 0.08, 0.05, 100.0
+    given, right = float(answer(mu, sigma, epsilon, odds)), sigma**2 * math.log(odds) / (2 * (mu - epsilon))
+    if math.isclose(given, right):
+        if not math.isclose(float(answer(mu, sigma, epsilon, 1.0)), 0.0, abs_tol=1e-12):
+            raise WrongAnswer("With odds of 1 the classes are alike, and the boundary must stay in the middle.")
+        return
+    hints = {
+        "That is the boundary without attack: the attack brings the means nearer to each other.": (
+            sigma**2 * math.log(odds) / (2 * mu)
+        ),
+        "An attack moves both classes, each by epsilon: they stand at +-(mu - epsilon), not further apart.": (
+            sigma**2 * math.log(odds) / (2 * (mu + epsilon))
+        ),
+        "sigma enters by its square.": sigma * math.log(odds) / (2 * (mu - epsilon)),
+        "The odds enter by their natural logarithm.": sigma**2 * odds / (2 * (mu - epsilon)),
+        "Mind the 2: the means are 2 (mu - epsilon) apart.": sigma**2 * math.log(odds) / (mu - epsilon),
+    }
+    hint = next((h for h, wrong in hints.items() if math.isclose(given, wrong)), "")
+    raise WrongAnswer(f"The boundary of the example is {right:.4f} from the middle; you return {given:.4f}. {hint}")
+
+
+@exercise(_verify_shift)
+def adversarial_shift(mu, sigma, epsilon, odds):
+    """How far the boundary of adversarial training lies from the middle, on the side of the rare class.
+
+    Two classes N(+mu, sigma^2) and N(-mu, sigma^2); the first is `odds` times as frequent; every point may move by
+    at most epsilon, which is less than mu.
+    """
+    return sigma**2 * np.log(odds) / (2 * (mu - epsilon))
+
+
+def _verify_balanced_guided_loss(answer) -> None:
+    robust = np.array([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]])
+    natural = np.array([[2.0, 2.0, 0.0], [0.0, 1.0, 2.0]])
+    labels, counts = np.array([1, 2]), np.array([100.0, 10.0, 1.0])
+
+    def cross_entropy(z):
+        log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
+        return -log_p[[0, 1], labels].mean()
+
+    prior, squares = np.log(counts), ((robust - natural) ** 2).mean()
+    balanced, plain = ([cross_entropy(z + p) for z in (robust, natural)] for p in (prior, 0))
+    given, right = float(answer(robust, natural, labels, counts)), squares + sum(balanced)
+    if np.isclose(given, right):
+        return
+    subtracted = [cross_entropy(z - prior) for z in (robust, natural)]
+    moved = ((robust + prior - natural) ** 2).mean()
+    hints = {
+        "Nothing is re-balanced yet: add log n to the logits of each cross-entropy.": squares + sum(plain),
+        "The natural network is re-balanced, the robust one is not.": squares + plain[0] + balanced[1],
+        "The robust network is re-balanced, its guide is not.": squares + balanced[0] + plain[1],
+        "log n is added, not subtracted: it gives the frequent classes their advantage, so the network need not.": (
+            squares + sum(subtracted)
+        ),
+        "The guidance compares the bare logits; log n belongs to the cross-entropies alone.": moved + sum(balanced),
+        "The guidance is missing: the mean of the squares.": sum(balanced),
+        "The mean of the squares runs over the images and the classes.": 3 * squares + sum(balanced),
+        "The robust network learns the label too: its cross-entropy is missing.": squares + balanced[1],
+    }
+    hint = next((h for h, wrong in hints.items() if np.isclose(given, wrong)), "")
+    raise WrongAnswer(f"The loss of the example is {right:.4f}; you return {given:.4f}. {hint}")
+
+
+@exercise(_verify_balanced_guided_loss)
+def balanced_guided_loss(robust, natural, labels, counts):
+    """LBGAT whose two networks learn by Balanced Softmax: MSE(R(x_adv), T(x)) + CE_b(T(x), y) + CE_b(R(x_adv), y).
+
+    robust (B, K): logits of R on adversarial images; natural (B, K): logits of T on the clean ones; labels (B,);
+    counts (K,): training images n of each class. CE_b is the cross-entropy of logits + log n.
+    """
+
+    def balanced_cross_entropy(z):
+        z = z + np.log(counts)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        return -np.mean(log_p[np.arange(len(labels)), labels])
+
+    return np.mean((robust - natural) ** 2) + balanced_cross_entropy(natural) + balanced_cross_entropy(robust)

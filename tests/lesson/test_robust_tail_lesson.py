@@ -1,0 +1,113 @@
+"""Exercises, formulas and figures of lesson 07."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ltlib import methods
+from ltlib.data.loader import Batch
+from ltlib.experiments import card
+from ltlib.lesson import robust_tail_plots
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
+from ltlib.models import Network
+
+
+def log_softmax(z):
+    return z - np.log(np.exp(z).sum(1, keepdims=True))
+
+
+def guided(robust, natural, labels, counts, sign=1, guide=1, student=1, squares=np.mean):
+    def balanced(z, on):
+        return -log_softmax(z + on * sign * np.log(counts))[np.arange(len(labels)), labels].mean()
+
+    return squares((robust - natural) ** 2) + balanced(natural, guide) + balanced(robust, student)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "hint"),
+    [
+        ("adversarial_shift", lambda m, s, e, o: s**2 * math.log(o) / (2 * m), "without attack"),
+        ("adversarial_shift", lambda m, s, e, o: s**2 * math.log(o) / (2 * (m + e)), "not further apart"),
+        ("adversarial_shift", lambda m, s, e, o: s * math.log(o) / (2 * (m - e)), "by its square"),
+        ("adversarial_shift", lambda m, s, e, o: s**2 * o / (2 * (m - e)), "logarithm"),
+        ("adversarial_shift", lambda m, s, e, o: s**2 * math.log(o) / (m - e), "Mind the 2"),
+        ("adversarial_shift", lambda m, s, e, o: s**2 * math.log(100) / (2 * (m - e)), "odds of 1"),
+        ("balanced_guided_loss", lambda r, t, y, n: guided(r, t, y, n, guide=0, student=0), "Nothing is re-balanced"),
+        ("balanced_guided_loss", lambda r, t, y, n: guided(r, t, y, n, student=0), "the robust one is not"),
+        ("balanced_guided_loss", lambda r, t, y, n: guided(r, t, y, n, guide=0), "its guide is not"),
+        ("balanced_guided_loss", lambda r, t, y, n: guided(r, t, y, n, sign=-1), "not subtracted"),
+        ("balanced_guided_loss", lambda r, t, y, n: guided(r, t, y, n, squares=lambda d: 0), "guidance is missing"),
+        (
+            "balanced_guided_loss",
+            lambda r, t, y, n: guided(r, t, y, n, squares=lambda d: d.sum(1).mean()),
+            "the classes",
+        ),
+    ],
+)
+def test_typical_mistakes_get_a_hint(name, answer, hint):
+    with pytest.raises(WrongAnswer, match=f"(?i){hint}"):
+        getattr(check, name)(answer)
+
+
+def test_the_balanced_guided_loss_is_that_of_the_package():
+    """The exercise against LBGAT.terms, on a network that returns given logits."""
+    torch.manual_seed(0)
+    counts = torch.tensor([100, 10, 1])
+    network = Network((0.5,) * 3, (0.25,) * 3, nn.Flatten(), nn.Linear(12, 3))
+    method = methods.make("lbgat", network, counts, natural="resnet8", natural_tau=1, tau=1, label_weight=1)
+    robust, natural, labels = torch.randn(6, 3), torch.randn(6, 3), torch.randint(0, 3, (6,))
+    method.natural = nn.Module()
+    method.natural.forward = lambda x: natural
+    batch = Batch(torch.rand(6, 3, 2, 2), labels)
+    right = method.terms(batch, batch.x, lambda x: robust)
+    own = EXERCISES["balanced_guided_loss"].solution(robust.numpy(), natural.numpy(), labels.numpy(), counts.numpy())
+    assert own == pytest.approx(right.item(), rel=1e-5)
+
+
+def test_two_classes_cross_where_the_formula_says():
+    """The solid curves meet at the boundary of cross-entropy, the dotted ones at that of adversarial training."""
+    mu, sigma, epsilon, odds = 0.12, 0.08, 0.05, 100.0
+    shift = EXERCISES["adversarial_shift"].solution
+    places = {"plain": (-shift(mu, sigma, 0, odds), 0.5), "robust": (-shift(mu, sigma, epsilon, odds), 0.25)}
+    picture = robust_tail_plots.two_classes(mu, sigma, epsilon, odds, places | {"balanced": (0.0, 0.9)})
+    (ax,) = picture.figure.axes
+    rare, rare_attacked, frequent, frequent_attacked, *boundaries = ax.lines
+    for one, other, boundary in ((rare, frequent, boundaries[0]), (rare_attacked, frequent_attacked, boundaries[1])):
+        place = boundary.get_xdata()[0]
+        heights = [np.interp(place, line.get_xdata(), np.log(line.get_ydata())) for line in (one, other)]
+        assert heights[0] == pytest.approx(heights[1], abs=0.02)
+    assert "robust at -0.211, 25% of the rare withstand" in picture.text
+
+
+def test_groups_against_epsilon_has_a_panel_a_network():
+    lines = {"many": [1.0, 0.5], "few": [0.4, 0.0]}
+    picture = robust_tail_plots.groups_against_epsilon([0, 2 / 255], {"a": lines, "b": lines}, "PGD-10")
+    first, second = picture.figure.axes
+    assert (first.get_title(), second.get_title()) == ("a", "b")
+    assert first.lines[0].get_xdata().tolist() == [0.0, 2.0]
+    assert first.lines[1].get_ydata().tolist() == [0.4, 0.0]
+    assert "b, few: from 40% to 0%" in picture.text
+
+
+def test_against_scale_is_logarithmic_and_names_the_range():
+    picture = robust_tail_plots.against_scale([0.1, 1, 10], {"PGD": [0.5, 0.2, 0.6]}, "one network")
+    (ax,) = picture.figure.axes
+    assert ax.get_xscale() == "log"
+    assert "PGD 20% to 60%, at the ends 50% and 60%" in picture.text
+
+
+def test_means_leave_out_what_was_not_measured():
+    cards = {"a": [{"x": 0.2, "y": None}, {"x": 0.4, "y": 0.5}], "b": [{"x": 0.1, "y": None}]}
+    first, second = card.means(cards, ["x", "y"])
+    assert first == {
+        "label": "a",
+        "n": 2,
+        "x": pytest.approx(0.3),
+        "± x": pytest.approx(0.2 / math.sqrt(2)),
+        "y": 0.5,
+        "± y": None,
+    }
+    assert second == {"label": "b", "n": 1, "x": 0.1, "± x": None, "y": None, "± y": None}
