@@ -25,13 +25,15 @@ class Value:
 
     Attributes:
         value: in per cent where it is a share.
-        kind: ``%``, ``±`` (standard deviation over seeds, in points), ``points``, ``times`` or ``number``.
+        kind: ``%``, ``points``, ``times`` or ``number``.
         places: decimals that are known; None is all of them.
+        spread: its standard deviation over seeds, in points, if it is a mean.
     """
 
     value: float
     kind: str = "%"
     places: int | None = None
+    spread: float | None = None
 
     def printed_as(self, number: str) -> bool:
         """Whether it is this number, rounded to as many places as the number has."""
@@ -76,16 +78,14 @@ def named_studies(text: str) -> list[str]:
 def of_studies(studies: list[str], block: str) -> list[Value]:
     """The numbers of the rows that the block names by their labels; of all rows if it names none.
 
-    Of several seeds these are mean and standard deviation, and single runs where the block speaks of a run or a seed.
+    Of several seeds these are means, and single runs where the block speaks of a run or a seed.
     """
     rows = [(label, row) for study in studies for label, row in measures(study).items()]
     rows = [(label, row) for label, row in rows if names(block, label)] or rows
     single = re.search(r"\bruns?\b|\bseed \d", block) is not None
     found = []
     for values in (values for _, row in rows for values in row.values()):
-        found.append(Value(statistics.fmean(values)))
-        if len(values) > 1:
-            found.append(Value(statistics.stdev(values), "±"))
+        found.append(Value(statistics.fmean(values), spread=statistics.stdev(values) if len(values) > 1 else None))
         if single:
             found += [Value(value) for value in values]
     return found

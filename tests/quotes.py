@@ -33,7 +33,7 @@ AN_INTERVAL = re.compile(r" ?% (?:confidence )?intervals?\b")
 A_NAME = re.compile(r"(?:arXiv|Python|torch|version|epoch) $")
 
 # Unit of a quote -> kinds of values that it may be.
-KINDS = {"%": "%", "±": "±", "points": "points", "point": "points", "times": "times", "": "% times number"}
+KINDS = {"%": "%", "±": "", "points": "points", "point": "points", "times": "times", "": "% times number"}
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,11 @@ def printed(cell: NotebookNode) -> str:
 
 def numbers(text: str) -> list[Value]:
     """All numbers of an output."""
-    found = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)(%| points| times)?", text.replace(",", ""))
-    return [Value(float(n), unit.strip() or "number", len(n.partition(".")[2])) for n, unit in found]
+    found = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)(%| points| times)?(?: (?:±|\+-) ([\d.]+))?", text.replace(",", ""))
+    return [
+        Value(float(number), unit.strip() or "number", len(number.partition(".")[2]), float(spread) if spread else None)
+        for number, unit, spread in found
+    ]
 
 
 def _blocks(part: str) -> list[tuple[str, str]]:
@@ -168,10 +171,14 @@ def evidence(section: Section, block: str, above: str = "") -> list[Value]:
 
 
 def supported(quote: Quote, block: str, pool: list[Value]) -> bool:
-    """Whether the number is one of the pool, rounded; or the difference ("points") or ratio ("times") of two numbers of
-    the pool that stand beside it."""
+    """Whether the number is one of the pool, rounded; or the spread ("±") of the number before it; or the difference
+    ("points") or ratio ("times") of two numbers of the pool that stand beside it."""
     if _is_one_of(quote, pool):
         return True
+    if quote.unit == "±" and quote.place:
+        mean = quotes(block)[quote.place - 1].number
+        means = (value for value in pool if value.spread is not None and value.printed_as(mean))
+        return any(Value(value.spread).printed_as(quote.number) for value in means)
     beside = _beside(quote, block, pool)
     if quote.unit.startswith("point"):
         return any(Value(a - b).printed_as(quote.number) for a, b in beside)
