@@ -40,7 +40,7 @@ WHAT_TO_DO = """Quote what a cell under this heading prints; or name there the s
 published_results.csv that holds the number, and the row by its label; a difference or a ratio stands beside its two
 numbers. If it was never measured, leave it out. See "Numbers" in CONTRIBUTING.md."""
 
-every_page = pytest.mark.parametrize("page", quotes.pages(), ids=lambda page: page.stem)
+every_page = pytest.mark.parametrize("page", quotes.pages(), ids=lambda page: str(page.relative_to(paths.project())))
 lesson_cells = [
     pytest.param(cell, id=f"{page.stem}-{cell.id}")
     for page in quotes.notebooks()
@@ -101,8 +101,9 @@ def test_the_table_of_readme_is_that_of_the_stored_runs():
     rows = runs.table(stored, "threshold")
     for row in rows:
         del row["run"]
+    table = f"```\n{runs.as_text(rows)}\ngroups by the threshold rule\n```"
     readme = (paths.project() / "README.md").read_text()
-    assert f"```\n{runs.as_text(rows)}\ngroups by the threshold rule\n```" in readme
+    assert table in readme, f"README.md must show what data/reference_runs/demo holds:\n{table}"
 
 
 def tables_of(study: str) -> Iterator[list[dict]]:
