@@ -1,4 +1,7 @@
-"""The reference runs that stand in the repository: whole, in order, and what lessons 04 and 06 say of them."""
+"""The reference runs that stand in the repository: whole, in order, and what lessons say of them in words.
+
+The numbers that lessons quote from them are looked up by ``tests/notebooks/test_quoted_numbers.py``.
+"""
 
 import pytest
 
@@ -24,6 +27,23 @@ def test_every_record_tells_where_its_numbers_come_from(study):
 def test_the_order_names_every_row_and_no_other(study):
     order = (reference.studies() / study / "order.txt").read_text().splitlines()
     assert order == list(reference.by_label(study))
+
+
+def test_what_lesson_03_says_of_real_images():
+    rows = {row["label"]: row for row in reference.summary("mislas_cifar10_exact")}
+    plain, mislas, unsmoothed = rows["cross-entropy"], rows["MiSLAS"], rows["MiSLAS without smoothing"]
+    assert mislas["accuracy"] == max(row["accuracy"] for row in rows.values())
+    assert mislas["few"] / plain["few"] == pytest.approx(6, abs=0.1)  # "six times as many images of the tail"
+    assert mislas["ECE"] < plain["ECE"] / 3
+    assert mislas["ECE"] < unsmoothed["ECE"] / 2
+    assert mislas["few"] > unsmoothed["few"]
+    assert rows["mixup"]["accuracy"] < plain["accuracy"]
+    assert rows["cRT + mixup"]["accuracy"] > rows["cRT"]["accuracy"]
+    shifted, fixed = rows["LWS + mixup + shifted BN"], rows["LWS + mixup"]
+    assert shifted["ECE"] < fixed["ECE"]
+    assert shifted["accuracy"] < fixed["accuracy"]
+    for before, after in (("cross-entropy", "mixup"), ("MiSLAS without smoothing", "MiSLAS")):  # "each about half"
+        assert rows[after]["ECE"] / rows[before]["ECE"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_what_lesson_04_says_of_real_images():
