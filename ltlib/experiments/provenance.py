@@ -18,10 +18,10 @@ def provenance(row: dict[str, object]) -> list[dict[str, str]]:
         row: of :func:`ltlib.experiments.results.table`.
 
     Returns:
-        For each run ``run``, ``command``, ``after`` (the command of the run that it starts from, if it does), ``attack``
-        (the command, of a robust number), ``checks`` (how many of them the attack passed), ``seed``, ``data``,
-        ``hardware``, ``versions``, ``commit``, ``trained``, ``weights`` (SHA-256), ``predictions`` and ``record``
-        (where they are).
+        For each run ``run``, ``command``, ``after`` (the command of the run that it starts from, if it does),
+        ``attack`` (the command, of a robust number), ``checks`` (how many of them the attack passed), ``seed``,
+        ``data``, ``hardware``, ``versions``, ``commit``, ``trained``, ``weights`` (SHA-256), ``predictions`` and
+        ``record`` (where they are).
     """
     records = {record["id"]: record for record in results.measured([row["study"]])}
     return [_facts(records[run_id], row["attack"], records) for run_id in row["runs"].split()]

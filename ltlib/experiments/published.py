@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ltlib import paths
 from ltlib.data.longtail import class_counts
 from ltlib.data.presets import PRESETS
+from ltlib.evaluation.spread import paired
 from ltlib.experiments import results
 from ltlib.experiments.costs import BALANCED
 from ltlib.experiments.experiment import Experiment
@@ -69,6 +70,40 @@ def beside(records: list[dict], metrics: Sequence[str] = COMPARED, rule: str = "
         for row in results.table(members, metrics, rule) if comparable else ():
             rows += [row | _pair(row, members[0], theirs) for theirs in comparable if _same_metric(row, theirs)]
     return rows
+
+
+def gains(records: list[dict], metric: str = "accuracy", baseline: str = "cross-entropy") -> list[dict[str, object]]:
+    """What each method adds to the baseline, ours beside a paper's, where one source reports both numbers.
+
+    Args:
+        records: of :func:`ltlib.experiments.results.measured`.
+        metric: one of ``COMPARED`` that is not under attack.
+        baseline: a label.
+
+    Returns:
+        Rows with ``study``, ``label``, ``ours`` (an `Interval`, paired over the seeds that both have), ``theirs``,
+        ``source`` and ``verified``.
+    """
+    rows, by_seed = beside(records, [metric]), {}
+    for members in results.settings(records):
+        key = tuple(results.table(members, [metric])[0][name] for name in ("study", "data", "IF", "label"))
+        by_seed[key] = {r["experiment"]["seed"]: results.measures(r)[metric, ""] for r in members}
+    starts = {_where(row): row["its value"] for row in rows if row["label"] == baseline}
+    found = []
+    for row in rows:
+        ours, base = (by_seed.get((row["study"], row["data"], row["IF"], label)) for label in (row["label"], baseline))
+        if row["label"] == baseline or _where(row) not in starts or not base:
+            continue
+        seeds = sorted(ours.keys() & base.keys())
+        gain = paired([ours[s] for s in seeds], [base[s] for s in seeds])
+        kept = {name: row[name] for name in ("study", "label", "source", "verified")}
+        found.append(kept | {"ours": gain, "theirs": row["its value"] - starts[_where(row)]})
+    return found
+
+
+def _where(row: dict) -> tuple:
+    """Rows of one table of one paper, beside one study of ours."""
+    return tuple(row[name] for name in ("study", "data", "IF", "source", "its backbone"))
 
 
 def _same_training(record: dict, theirs: dict) -> bool:

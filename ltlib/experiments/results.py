@@ -97,7 +97,8 @@ def table(records: list[dict], metrics: Sequence[str] = ("accuracy",), rule: str
         Rows with ``study``, ``label``, ``data``, ``IF``, ``backbone``, ``epochs``; ``metric`` and, of a robust one, the
         ``attack`` with its ball and images; ``n``, ``mean``, ``sd``, ``low`` and ``high`` (Student's 95 % interval) of
         the last epoch; of the accuracy ``best on test`` and ``chosen on validation``, the mean test accuracy of the
-        epochs so chosen; ``seeds``; ``command`` and ``attack command`` of the first run; ``runs`` (all ids).
+        epochs so chosen; ``seeds`` and ``values``, one a seed; ``command`` and ``attack command`` of the first run;
+        ``runs`` (all ids).
 
     Raises:
         InputError: a metric or the rule is not known.
@@ -167,6 +168,7 @@ def _row(members: list[dict], metric: str, attack: str, rule: str) -> dict[str, 
         "best on test": _chosen(members, "test_accuracy") if metric == "accuracy" else None,
         "chosen on validation": _chosen(members, "validation_accuracy") if metric == "accuracy" else None,
         "seeds": " ".join(str(record["experiment"]["seed"]) for record in members),
+        "values": list(values),
         "command": first["command"],
         "attack command": robustness.command(report_of(first, attack)) if attack else "",
         "runs": " ".join(record["id"] for record in members),

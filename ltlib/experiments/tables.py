@@ -18,7 +18,10 @@ from ltlib.training.checkpoint import write_atomic
 Rows = list[dict[str, object]]
 
 ABOUT = ("study", "label", "data", "IF", "metric", "attack", "n")
-FOOT = "mean ± standard deviation over n seeds; last epoch; groups by the {rule} rule; 95% is Student's interval"
+FOOT = (
+    "mean ± standard deviation over n seeds, last epoch; 95%: Student's interval for the mean; "
+    "groups by the {rule} rule; the commands are those of the first seed"
+)
 
 
 def readable(rows: Rows) -> list[dict[str, str]]:
@@ -64,11 +67,11 @@ def as_text(rows: Rows, rule: str) -> str:
 
 
 def as_csv(rows: Rows, rule: str) -> str:
-    """All columns; fractions, undefined ones empty."""
+    """All columns; fractions, undefined ones empty; the values of the seeds with spaces between them."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*rows[0], "rule"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row | {"rule": rule} for row in rows)
+    writer.writerows(row | {"values": " ".join(map(repr, row["values"])), "rule": rule} for row in rows)
     return text.getvalue()
 
 

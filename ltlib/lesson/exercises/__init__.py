@@ -12,6 +12,7 @@ from ltlib.lesson.exercises import (
     measuring,
     mislas,
     reslt,
+    results,
     start_here,
 )
 from ltlib.lesson.exercises.exercise import Exercise, WrongAnswer, check
@@ -30,5 +31,6 @@ __all__ = [
     "measuring",
     "mislas",
     "reslt",
+    "results",
     "start_here",
 ]
