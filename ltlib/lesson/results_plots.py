@@ -36,8 +36,10 @@ def over_seeds(results: dict[str, Sequence[float]], title: str) -> Picture:
     if not results:
         ax.text(0.5, 0.5, "not measured in this study", transform=ax.transAxes, ha="center")
     every = [value for values in results.values() for value in values]
-    room = max(0.25 * (max(every) - min(every)), 0.02) if every else 0
-    ax.set(ylim=(max(len(results), 8) - 0.4, -0.6), xlim=(min(every) - room, max(every) + room) if every else (0, 1))
+    if every:
+        room = max(0.25 * (max(every) - min(every)), 0.02)
+        ax.set_xlim(max(min(every) - room, -0.02), min(max(every) + room, 1.02))
+    ax.set_ylim(max(len(results), 8) - 0.4, -0.6)
     ax.set_title(title, fontsize=10)
     ax.tick_params(axis="y", left=False, labelleft=False)
     ax.grid(axis="y", visible=False)
