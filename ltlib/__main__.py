@@ -133,6 +133,23 @@ def runs_export(run: list[str], to: str, label: str | None) -> None:
         print(reference.export(found, Path(to), label or found.info["experiment"]["method"]))
 
 
+def results(study: str, dataset: str, method: str, metric: list[str], rule: str, papers: bool, to: str | None) -> None:
+    """Print tables over seeds of the stored studies and of one's own runs, and what stands behind each number."""
+    from pathlib import Path
+
+    from ltlib.experiments import provenance, published, tables
+    from ltlib.experiments import results as room
+
+    records = room.only(room.measured([study] if study else []), dataset, method)
+    rows = published.beside(records, metric, rule) if papers else room.table(records, metric, rule)
+    if to:
+        print(tables.write(rows, Path(to), rule))
+        return
+    print(tables.as_text(rows, rule))
+    if len(rows) == 1:
+        print("\n" + "\n".join(provenance.as_lines(provenance.provenance(rows[0]))))
+
+
 def data_prepare(**fields: str) -> None:
     """Download or decode the data of an experiment and print what it would train on."""
     from ltlib.experiments.experiment import Experiment
@@ -217,6 +234,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", nargs="+", help="the id of a run, or its beginning")
     export.add_argument("--to", required=True, help="the folder to write one file a run into")
     export.add_argument("--label", help="the row of a table that the runs belong to (default: their method)")
+
+    room = verb(verbs, "results", results)
+    room.add_argument("--study", default="", help="a folder of data/reference_runs, or 'runs' for one's own")
+    room.add_argument("--dataset", default="", help="only results on these data")
+    room.add_argument("--method", default="", help="only this row, or every row trained with this method")
+    room.add_argument("--metric", nargs="+", default=["accuracy"], help="such as accuracy 'accuracy few' ECE")
+    room.add_argument("--rule", default="papers", help="of the groups: papers or threshold (default papers)")
+    room.add_argument("--papers", action="store_true", help="only numbers that a paper reports too, beside its own")
+    room.add_argument("--to", help="write to a file that ends in .csv, .md or .tex instead")
 
     data_verbs = verbs.add_parser("data", help="Prepare or show data.").add_subparsers(required=True, metavar="COMMAND")
     _experiment_flags(verb(data_verbs, "prepare", data_prepare))

@@ -49,7 +49,7 @@ def row(
         "data": record["data"]["name"],
         "IF": "natural" if natural else f"{experiment['imbalance_factor']:g}",
         "seed": experiment["seed"],
-        **_measures(metrics, metrics["accuracy"], rule),
+        **measures(metrics, metrics["accuracy"], rule),
         "worst class": metrics["worst_class_accuracy"],
         **_under_attack("PGD-20", pgd, rule),
         **_under_attack("APGD", apgd, rule),
@@ -111,12 +111,18 @@ def _largest(reports: list[dict]) -> dict | None:
 def _under_attack(name: str, report: dict | None, rule: str) -> dict[str, object]:
     """The measures of a report; an early one knows the accuracy alone."""
     accuracy = report["robust_accuracy"] if report else None
-    measures = _measures((report or {}).get("adversarial"), accuracy, rule)
-    return {f"{name} {measure}": value for measure, value in measures.items()}
+    found = measures((report or {}).get("adversarial"), accuracy, rule)
+    return {f"{name} {measure}": value for measure, value in found.items()}
 
 
-def _measures(card: dict | None, accuracy: float | None, rule: str) -> dict[str, object]:
-    """Accuracy and ECE of a report card, overall and by group."""
+def measures(card: dict | None, accuracy: float | None, rule: str) -> dict[str, object]:
+    """Accuracy and ECE of a report card, overall and by group (``accuracy few``).
+
+    Args:
+        card: of :func:`ltlib.evaluation.evaluate.report_card`; None where only the accuracy is known.
+        accuracy: overall.
+        rule: of the groups.
+    """
     groups = card["groups"].get(rule, {}) if card else {}
     found: dict[str, object] = {}
     for name, overall in (("accuracy", accuracy), ("ECE", card["ece"] if card else None)):

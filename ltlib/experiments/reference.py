@@ -2,7 +2,8 @@
 
 ``data/reference_runs/<study>/<run id>.json`` holds everything that a number needs to be believed: command, recipe,
 data, hardware, versions, commit, SHA-256 of the weights, the report card, the learning curve, and the robust reports
-that were there. ``label`` is the row of the table that the run belongs to; runs with one label differ in their seeds.
+that were there. ``<run id>.npz`` beside it holds the predictions (``ltlib/experiments/predictions.py``). ``label`` is
+the row of the table that the run belongs to; runs with one label differ in their seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from ltlib import paths
 from ltlib.errors import InputError
-from ltlib.experiments import robustness
+from ltlib.experiments import predictions, robustness
 from ltlib.experiments.runs import Run
 from ltlib.training.checkpoint import write_atomic
 
@@ -40,34 +41,55 @@ KEPT = (
 
 
 def export(run: Run, folder: Path, label: str) -> Path:
-    """Write ``<folder>/<run id>.json``; returns its path.
+    """Write ``<folder>/<run id>.json`` and, beside it, the predictions; returns the path of the first.
 
     Raises:
-        InputError: the run is not finished, or the file exists with other content.
+        InputError: the run is not finished, or a file exists with other content.
     """
-    info = run.info
     if run.state != "finished":
         raise InputError(f"Run {run.id} is {run.state}: only finished runs are exported.")
-    record = {"label": label} | {name: info[name] for name in KEPT if name in info}
-    record["curve"] = {"epoch": [], "loss": [], "test_accuracy": []}
-    for line in run.metrics:
-        if "test_accuracy" in line:
-            for name, values in record["curve"].items():
-                values.append(round(line[name], 5))
-    if reports := robustness.reports(run):
-        record["robust"] = reports
-    record["weights_sha256"] = hashlib.sha256((run.folder / "weights.safetensors").read_bytes()).hexdigest()
-    text = json.dumps(record, indent=1) + "\n"
+    told = record(run, label) | {"weights_sha256": weights_sha256(run)}
+    text, arrays = json.dumps(told, indent=1) + "\n", predictions.of_run(run)
     file = paths.make_folder(folder, "--to") / f"{run.id}.json"
-    if file.exists() and file.read_text() != text:
-        raise InputError(f"{file} exists with other content: delete it first, or choose another folder.")
+    beside = file.with_suffix(".npz")
+    for existing, same in (
+        (file, lambda: file.read_text() == text),
+        (beside, lambda: predictions.equal(predictions.unpack(beside), arrays)),
+    ):
+        if existing.exists() and not same():
+            raise InputError(f"{existing} exists with other content: delete it first, or choose another folder.")
+    write_atomic(beside, predictions.pack(arrays))
     write_atomic(file, text.encode())
     return file
+
+
+def record(run: Run, label: str) -> dict:
+    """What is kept of a finished run, all but the checksum of its weights."""
+    info = run.info
+    kept = {"label": label} | {name: info[name] for name in KEPT if name in info}
+    kept["curve"] = {"epoch": [], "loss": [], "test_accuracy": []}
+    for line in run.metrics:
+        if "test_accuracy" in line:
+            for name, values in kept["curve"].items():
+                values.append(round(line[name], 5))
+    if reports := robustness.reports(run):
+        kept["robust"] = reports
+    return kept
+
+
+def weights_sha256(run: Run) -> str:
+    """Checksum of the final weights."""
+    return hashlib.sha256((run.folder / "weights.safetensors").read_bytes()).hexdigest()
 
 
 def studies() -> Path:
     """The folder of all studies."""
     return paths.project() / "data" / "reference_runs"
+
+
+def names() -> list[str]:
+    """The studies that are there."""
+    return sorted(folder.name for folder in studies().glob("*") if folder.is_dir())
 
 
 def read(study: str) -> list[dict]:

@@ -89,6 +89,14 @@ def report_file(run: Run, attack: str, epsilon: float, norm: str, images: int) -
     return run.folder / f"robust-{attack}-{norm}-{epsilon:.5f}-{images}.json"
 
 
+def command(report: dict) -> str:
+    """The command line that measures what this report says."""
+    epsilon, norm = report["epsilon"], report["norm"]
+    attack = next(name for name, make in ATTACKS.items() if list(make(epsilon, norm)) == list(report["attacks"]))
+    flags = f"--attack {attack} --epsilon {epsilon:.8g} --norm {norm} --images {report['images']}"
+    return f"python -m ltlib robust {report['run']} {flags}"
+
+
 def arrays(run: Run, report: dict) -> dict[str, np.ndarray] | None:
     """What stands behind a report of :func:`reports`, see :func:`ltlib.evaluation.robust.withstood`; None if the report
     was made before such arrays were kept."""

@@ -12,6 +12,7 @@ from ltlib.lesson.exercises import (
     measuring,
     mislas,
     reslt,
+    results,
     robust_tail,
     start_here,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "measuring",
     "mislas",
     "reslt",
+    "results",
     "robust_tail",
     "start_here",
 ]

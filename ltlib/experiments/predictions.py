@@ -1,0 +1,117 @@
+"""The predictions behind a stored record, small: the class and the confidence of every test image.
+
+``<run id>.npz`` beside a record of ``data/reference_runs`` holds, for ``test`` and for every robust report whose
+images were kept, ``labels``, ``predicted`` and ``confidence``. From these follow the accuracy, of every class and
+group, and the confusion matrix exactly, and the ECE to within 1 / 131,070.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ltlib.data.longtail import PAPER_GROUPS, shot_groups
+from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
+from ltlib.evaluation.calibration import confidence_and_correct, equal_width_bins, probabilities
+from ltlib.experiments import robustness
+from ltlib.experiments.runs import Run
+
+# Confidences are rounded up to a 65,535th and read as the middle of it. 65,535 is 15 * 4,369, so that every confidence
+# stays inside its one of 15 right-closed bins, and moves by at most half a step.
+STEPS = 65_535
+
+Arrays = dict[str, np.ndarray]
+
+
+def compress(logits: np.ndarray, labels: np.ndarray) -> Arrays:
+    """``labels``, ``predicted`` (the smallest type that holds the classes) and ``confidence`` (uint16), each (N,).
+
+    Args:
+        logits: (N, K) float32.
+        labels: (N,) true classes.
+    """
+    small = np.min_scalar_type(logits.shape[1] - 1)
+    confidence, _ = confidence_and_correct(probabilities(logits), labels)
+    return {
+        "labels": labels.astype(small),
+        "predicted": logits.argmax(axis=1).astype(small),
+        "confidence": np.ceil(confidence * STEPS).astype(np.uint16),
+    }
+
+
+def of_run(run: Run) -> dict[str, Arrays]:
+    """What was predicted in a finished run: ``test``, and the name of each robust report's arrays.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    stored = run.predictions()
+    found = {"test": compress(stored["logits"], stored["labels"])}
+    for report in robustness.reports(run):
+        if arrays := robustness.arrays(run, report):
+            found[report["arrays"]] = compress(arrays["adversarial_logits"], arrays["labels"])
+    return found
+
+
+def pack(found: dict[str, Arrays]) -> bytes:
+    """The content of an ``.npz`` file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **_flat(found))
+    return buffer.getvalue()
+
+
+def unpack(file: Path) -> dict[str, Arrays]:
+    """What :func:`pack` wrote."""
+    found: dict[str, Arrays] = {}
+    with np.load(file) as stored:
+        for key in stored.files:
+            name, _, what = key.rpartition("/")
+            found.setdefault(name, {})[what] = stored[key]
+    return found
+
+
+def equal(one: dict[str, Arrays], other: dict[str, Arrays]) -> bool:
+    """Whether both hold the same arrays."""
+    a, b = _flat(one), _flat(other)
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def _flat(found: dict[str, Arrays]) -> Arrays:
+    return {f"{name}/{key}": array for name, arrays in found.items() for key, array in arrays.items()}
+
+
+def measures(arrays: Arrays, counts: np.ndarray) -> dict:
+    """What follows from the predictions, named as in ``ltlib.evaluation.evaluate.report_card``.
+
+    Args:
+        arrays: of :func:`compress`.
+        counts: (K,) training images of each class.
+
+    Returns:
+        ``accuracy``, ``confusion`` (K, K), ``per_class_accuracy`` (K,), ``ece``, and ``groups[rule][group]`` with the
+        accuracy and ECE of the group's images, where it has any.
+    """
+    labels, predicted = arrays["labels"].astype(int), arrays["predicted"].astype(int)
+    correct, confidence = predicted == labels, (arrays["confidence"] - 0.5) / STEPS
+    confusion = confusion_matrix(predicted, labels, len(counts))
+    found = {
+        "accuracy": float(correct.mean()),
+        "confusion": confusion,
+        "per_class_accuracy": per_class_accuracy(confusion),
+        "ece": equal_width_bins(confidence, correct).expected_error(),
+        "groups": {},
+    }
+    for rule in ("threshold", "papers") if len(counts) in PAPER_GROUPS else ("threshold",):
+        groups = shot_groups(counts, rule)
+        found["groups"][rule] = {
+            name: {"accuracy": accuracy, "ece": _ece_inside(np.isin(labels, groups[name]), confidence, correct)}
+            for name, accuracy in group_accuracy(confusion, groups).items()
+            if accuracy is not None
+        }
+    return found
+
+
+def _ece_inside(inside: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> float:
+    return equal_width_bins(confidence[inside], correct[inside]).expected_error()

@@ -1,0 +1,89 @@
+"""The exercises of lesson 08."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ltlib.lesson.exercises.exercise import WrongAnswer, exercise
+
+T = 4.303  # the 97.5 % quantile of Student's t with two degrees of freedom
+
+
+def _verify_interval_of_mean(answer) -> None:
+    values = [0.70, 0.72, 0.77]
+    given = _two_numbers(answer(values, T))
+    mean, sd = np.mean(values), np.std(values, ddof=1)
+    right = _around(mean, T * sd / np.sqrt(3))
+    if np.allclose(given, right):
+        longer = [*values, 0.75]
+        if not np.allclose(_two_numbers(answer(longer, 3.182)), _of_mean(longer, 3.182)):
+            raise WrongAnswer("For three values it is right, for four it is not: n is the number of values.")
+        return
+    for wrong, hint in (
+        (_around(mean, T * sd), "This is where single seeds lie; the mean of n lies closer: divide by sqrt(n)."),
+        (_around(mean, sd), "Mean ± standard deviation is no interval for the mean: it needs t and sqrt(n)."),
+        (_around(mean, sd / np.sqrt(3)), "The quantile t is missing."),
+        (_around(mean, T * np.std(values) / np.sqrt(3)), "The deviations are from the mean of the same values: n - 1."),
+        (_around(mean, T * sd / 3), "Divide by sqrt(n), not by n."),
+        (_around(mean, T * sd / np.sqrt(2)), "n - 1 belongs into the standard deviation; outside it is sqrt(n)."),
+    ):
+        if np.allclose(given, wrong):
+            raise WrongAnswer(f"{_told(right, given)} {hint}")
+    raise WrongAnswer(_told(right, given))
+
+
+@exercise(_verify_interval_of_mean)
+def interval_of_mean(values, t):
+    """Student's interval (low, high) for the mean: mean ± t s / sqrt(n), s with n - 1 in its denominator.
+
+    values are one number a seed; t is the quantile for n - 1 degrees of freedom.
+    """
+    half = t * np.std(values, ddof=1) / np.sqrt(len(values))
+    return np.mean(values) - half, np.mean(values) + half
+
+
+def _verify_interval_of_gain(answer) -> None:
+    ours, theirs = [0.75, 0.71, 0.79], [0.73, 0.66, 0.75]
+    given = _two_numbers(answer(ours, theirs, T))
+    right = _of_mean(np.subtract(ours, theirs), T)
+    if np.allclose(given, right):
+        return
+    gain = np.mean(ours) - np.mean(theirs)
+    apart = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 3)
+    own, other = _of_mean(ours, T), _of_mean(theirs, T)
+    for wrong, hint in (
+        ((-right[1], -right[0]), "A gain is ours - theirs: turn the sign."),
+        (_around(gain, T * apart), "Here both methods share their seeds: take the difference of each seed first."),
+        ((own[0] - other[0], own[1] - other[1]), "Bounds of two intervals do not subtract: first take differences."),
+        ((own[0] - other[1], own[1] - other[0]), "Bounds of two intervals are too far apart: first take differences."),
+    ):
+        if np.allclose(given, wrong):
+            raise WrongAnswer(f"{_told(right, given)} {hint}")
+    raise WrongAnswer(_told(right, given))
+
+
+@exercise(_verify_interval_of_gain)
+def interval_of_gain(ours, theirs, t):
+    """The interval (low, high) for the mean gain of ours over theirs, one value a seed and the same seeds in both."""
+    gains = np.subtract(ours, theirs)
+    half = t * np.std(gains, ddof=1) / np.sqrt(len(gains))
+    return np.mean(gains) - half, np.mean(gains) + half
+
+
+def _two_numbers(given) -> np.ndarray:
+    given = np.asarray(given, dtype=float)
+    if given.shape != (2,):
+        raise WrongAnswer(f"Return two numbers, low and high; yours have the shape {given.shape}.")
+    return given
+
+
+def _around(mean: float, half: float) -> tuple[float, float]:
+    return mean - half, mean + half
+
+
+def _of_mean(values, t: float) -> tuple[float, float]:
+    return _around(np.mean(values), t * np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def _told(right, given) -> str:
+    return f"The example gives {right[0]:.3f} to {right[1]:.3f}; you return {given[0]:.3f} to {given[1]:.3f}."

@@ -1,0 +1,187 @@
+"""Exercises and figures of lesson 08, and what its text says of the stored studies."""
+
+import itertools
+import re
+
+import nbformat
+import numpy as np
+import pytest
+
+from ltlib import paths
+from ltlib.evaluation.spread import interval, paired
+from ltlib.experiments import published, reference, results
+from ltlib.lesson import results_plots
+from ltlib.lesson.exercises import WrongAnswer, check
+
+
+def around(mean, half):
+    return mean - half, mean + half
+
+
+def sd(values):
+    return np.std(values, ddof=1)
+
+
+def of_mean(values, t):
+    return around(np.mean(values), t * sd(values) / len(values) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "hint"),
+    [
+        ("interval_of_mean", lambda v, t: np.mean(v), "two numbers"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), t * sd(v)), "where single seeds lie"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), sd(v)), "no interval for the mean"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), sd(v) / len(v) ** 0.5), "quantile t is missing"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), t * np.std(v) / len(v) ** 0.5), "n - 1"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), t * sd(v) / len(v)), "not by n"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), t * sd(v) / (len(v) - 1) ** 0.5), "outside it is"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), t * sd(v) / 3**0.5), "for four it is not"),
+        ("interval_of_mean", lambda v, t: (0.0, 1.0), "you return 0.000 to 1.000"),
+        (
+            "interval_of_gain",
+            lambda a, b, t: around(np.mean(b) - np.mean(a), t * sd(np.subtract(a, b)) / 3**0.5),
+            "sign",
+        ),
+        (
+            "interval_of_gain",
+            lambda a, b, t: around(np.mean(a) - np.mean(b), t * np.hypot(sd(a), sd(b)) / 3**0.5),
+            "share their seeds",
+        ),
+        (
+            "interval_of_gain",
+            lambda a, b, t: tuple(np.subtract(of_mean(a, t), of_mean(b, t))),
+            "do not subtract: first take",
+        ),
+        (
+            "interval_of_gain",
+            lambda a, b, t: tuple(np.subtract(of_mean(a, t), of_mean(b, t)[::-1])),
+            "too far apart",
+        ),
+        ("interval_of_gain", lambda a, b, t: (0.0, 1.0), "you return 0.000 to 1.000"),
+    ],
+)
+def test_typical_mistakes_get_a_hint(name, answer, hint):
+    with pytest.raises(WrongAnswer, match=hint):
+        getattr(check, name)(answer)
+
+
+def test_a_row_shows_every_seed_the_mean_and_the_interval():
+    picture = results_plots.over_seeds({"one": [0.5, 0.6, 0.7], "alone": [0.4]}, "a title")
+    low, high = interval([0.5, 0.6, 0.7])[2:4]
+    assert f"one: 60.0% ({low:.1%} to {high:.1%}); alone: 40.0%, one seed" in picture.text
+    dots, mean, span, alone, its_mean = picture.figure.axes[1].lines
+    assert dots.get_xdata().tolist() == [0.5, 0.6, 0.7]
+    assert mean.get_xdata() == pytest.approx([0.6])
+    assert span.get_xdata() == pytest.approx([low, high])
+    assert alone.get_xdata().tolist() == its_mean.get_xdata().tolist() == [0.4]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 22])
+def test_figures_that_a_control_exchanges_have_one_layout(rows):
+    label = "a method with a name as long as names are in practice"
+    made = [results_plots.over_seeds({f"{label} {i}": [0.1, 0.2] for i in range(n)}, "title") for n in (rows, 5)]
+    sizes = [(*picture.figure.get_size_inches(), len(picture.figure.axes)) for picture in made]
+    assert sizes[0] == sizes[1]
+    assert ("Not measured" in made[0].text) == (rows == 0)
+
+
+def test_orders_are_averaged_in_their_range():
+    picture = results_plots.wrong_orders([0.001, 0.005, 0.03, 0.2], [0.4, 0.6, 0.1, 0.0], [0, 0.01, 0.05])
+    assert [bar.get_height() for bar in picture.figure.axes[0].patches] == pytest.approx([0.5, 0.1, 0.0])
+    assert "0 to 1 points apart: 50% of the comparisons of 2 pairs" in picture.text
+    assert "over 5 points apart: 0% of the comparisons of 1 pairs" in picture.text
+
+
+def test_the_epochs_chosen_are_marked_where_they_are():
+    history = [
+        {"epoch": epoch, "test_accuracy": test, "validation_accuracy": held_out}
+        for epoch, test, held_out in ((1, 0.2, 0.9), (2, 0.6, 0.3), (3, 0.5, 0.4))
+    ]
+    picture = results_plots.chosen_epochs({"a": history})
+    marks = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in picture.figure.axes[0].lines[1:]}
+    assert marks == {"last": (3, 0.5), "best on test": (2, 0.6), "chosen on held-out images": (1, 0.2)}
+    without = [{name: value for name, value in line.items() if name != "validation_accuracy"} for line in history]
+    assert "held-out" not in results_plots.chosen_epochs({"a": without}).text
+
+
+def test_gains_stand_beside_each_other():
+    row = {"study": "s", "label": "m", "ours": interval([0.1, 0.2]), "theirs": 0.12, "source": "table"}
+    picture = results_plots.gains([row, row | {"study": "other", "ours": interval([0.1])}], "Gain")
+    assert "m (s): ours +15.0 (-48.5 to +78.5), theirs +12.0; m (other): ours +10.0, theirs +12.0" in picture.text
+    assert [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()] == ["m\ns", "m\nother"]
+
+
+def test_coverage_draws_every_kind():
+    picture = results_plots.coverage([2, 3], {"t": [0.95, 0.94], "z": [0.7, 0.8]})
+    assert "t: 95% with 2 seeds, 94% with 3; z: 70% with 2 seeds, 80% with 3" in picture.text
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    cells = nbformat.read(paths.project() / "notebooks" / "08_results.ipynb", as_version=4).cells
+    return re.sub(r"\s+", " ", "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+
+
+def accuracies(study):
+    return {row["label"]: row["values"] for row in results.table(results.measured([study]))}
+
+
+def test_what_the_text_says_of_one_seed(lesson):
+    wrong = {(0, 0.01): [], (0.02, 0.05): []}
+    pairs = list(itertools.combinations(accuracies("reslt_glyphs").values(), 2))
+    for worse, better in (sorted(pair, key=np.mean) for pair in pairs):
+        for (low, high), shares in wrong.items():
+            if low <= np.mean(better) - np.mean(worse) < high:
+                shares.append(np.mean([x >= y for x in worse for y in better]))
+    near, apart = (100 * np.mean(shares) for shares in wrong.values())
+    assert f"{near:.0f} % of the comparisons come out wrong" in lesson
+    assert f"Between two and five points it is still {apart:.0f} %" in lesson
+    assert f"has {len(pairs)} pairs of rows" in lesson
+    assert round(0.05 * len(pairs)) == 8
+    assert "some eight of the 153" in lesson
+    collapse = [f"{100 * value:.0f} %" for value in accuracies("adversarial_glyphs")["AT"]]
+    assert f"{collapse[0]} and {collapse[1]} with seeds 0 and 1, and {collapse[2]} with seed 2" in lesson
+
+
+def test_what_the_text_says_of_pairs(lesson):
+    found = accuracies("mislas_cifar10_exact")
+    gain = paired(found["MiSLAS"], found["cRT + mixup"])
+    assert f"by {100 * gain.low:.1f} to {100 * gain.high:.1f} points" in lesson
+    pooled = np.sqrt((np.var(found["MiSLAS"], ddof=1) + np.var(found["cRT + mixup"], ddof=1)) / 3)
+    half = 2.776445 * pooled  # Student's t with four degrees of freedom
+    assert f"from {100 * (gain.mean - half):.1f} to {100 * (gain.mean + half):.1f} points" in lesson
+    stage1 = {
+        label: {r["experiment"]["seed"]: r["hyperparameters"]["stage1"] for r in records}
+        for label, records in reference.by_label("mislas_cifar10_exact").items()
+        if label in ("MiSLAS", "cRT + mixup")
+    }
+    assert stage1["MiSLAS"] == stage1["cRT + mixup"]
+
+
+def test_what_the_text_says_of_chosen_epochs(lesson):
+    worth = [
+        record["best_epochs"]["test_accuracy"]["test_accuracy"] - record["metrics"]["accuracy"]
+        for study in ("mislas_cifar10_exact", "reslt_cifar10_exact", "reslt_glyphs", "adversarial_glyphs")
+        for record in reference.read(study)
+    ]
+    assert "never below zero" in lesson
+    assert min(worth) > -1e-6  # float32 against float64
+    assert "single runs gain more than a point" in lesson
+    assert sum(value > 0.01 for value in worth) >= 2
+
+
+def test_what_the_text_says_of_the_papers(lesson):
+    rows = published.gains(results.measured(["mislas_cifar10_exact"]))
+    table = {row["label"]: row for row in rows if row["source"].endswith("Table 4")}
+    for label, text in {
+        "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, in its paper {:.1f}",
+        "cRT + mixup": "cRT with mixup {:.1f}, and {:.1f} there",
+        "LWS + mixup": "LWS with mixup {:.1f}, and {:.1f}.",
+    }.items():
+        assert text.format(100 * table[label]["ours"].mean, 100 * table[label]["theirs"]) in lesson
+    mixup = table["mixup"]
+    assert mixup["ours"].mean < 0 < mixup["theirs"] < mixup["ours"].high
+    inside = [row["ours"].low < row["theirs"] < row["ours"].high for row in rows]
+    assert (sum(inside), len(inside)) == (6, 7)
+    assert "Six of the seven published gains" in lesson
