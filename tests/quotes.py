@@ -85,8 +85,10 @@ def sections(page: Path) -> list[Section]:
     for cell in cells(page):
         if cell.cell_type == "code":
             found[-1].named += cell.source
-            # What a cell prints from a study is compared with the study, which is then the evidence.
-            found[-1].printed += [] if named_studies(cell.source) else numbers(printed(cell))
+            # What a cell prints from a study is compared with the study, which is then the evidence; but for what a
+            # study cannot hold: differences and ratios.
+            derived = ("points", "times") if named_studies(cell.source) else ("%", "points", "times", "number")
+            found[-1].printed += [value for value in numbers(printed(cell)) if value.kind in derived]
             continue
         for part in re.split(r"^(?=#)", without_listings(cell.source), flags=re.MULTILINE):
             if heading := re.match(r"#+ (.+)\n?", part):
@@ -115,11 +117,16 @@ def printed(cell: NotebookNode) -> str:
 
 
 def numbers(text: str) -> list[Value]:
-    """All numbers of an output."""
-    found = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)(%| points| times)?(?: (?:±|\+-) ([\d.]+))?", text.replace(",", ""))
+    """All numbers of an output; one with a sign and no unit is a difference in points."""
+    number = r"(?<![\w.])([+-])?(\d+(?:\.\d+)?)(%| points| times)?(?: (?:±|\+-) ([\d.]+))?"
     return [
-        Value(float(number), unit.strip() or "number", len(number.partition(".")[2]), float(spread) if spread else None)
-        for number, unit, spread in found
+        Value(
+            float(digits),
+            unit.strip() or ("points" if sign else "number"),
+            len(digits.partition(".")[2]),
+            float(spread) if spread else None,
+        )
+        for sign, digits, unit, spread in re.findall(number, text.replace(",", ""))
     ]
 
 

@@ -136,12 +136,13 @@ def test_what_the_text_says_of_one_seed(lesson):
                 shares.append(np.mean([x >= y for x in worse for y in better]))
     near, apart = (100 * np.mean(shares) for shares in wrong.values())
     assert f"{near:.0f} % of the comparisons come out wrong" in lesson
-    assert f"Between two and five points it is still {apart:.0f} %" in lesson
+    assert "Between two and five points it is still one in six" in lesson
+    assert 100 / 6.5 < apart < 100 / 5.5
     assert f"has {len(pairs)} pairs of rows" in lesson
     assert round(0.05 * len(pairs)) == 8
     assert "some eight of the 153" in lesson
-    collapse = [f"{100 * value:.0f} %" for value in accuracies("adversarial_glyphs")["AT"]]
-    assert f"{collapse[0]} and {collapse[1]} with seeds 0 and 1, and {collapse[2]} with seed 2" in lesson
+    collapse = [f"{100 * value + 1e-9:.1f} %" for value in accuracies("adversarial_glyphs")["AT"]]
+    assert f"the runs of AT reach {collapse[0]}, {collapse[1]} and {collapse[2]}" in lesson
 
 
 def test_what_the_text_says_of_pairs(lesson):
