@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 
 from ltlib.errors import InputError, nearest
@@ -11,7 +13,7 @@ from ltlib.errors import InputError, nearest
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 after one sentence on standard error.
 
-    A sweep that left runs unfinished ends with 1, anything that Ctrl-C stopped with 130.
+    A sweep that left runs unfinished ends with 1, anything that Ctrl-C stopped with 130, a closed pipe with 141.
     """
     parsed, unknown = _parser().parse_known_args(arguments)
     options = vars(parsed)
@@ -22,6 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{unknown[0]!r} is no option here.{nearest(unknown[0], (flag(name) for name in options))}"
             )
         status = command(**options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read along, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from ltlib import paths
@@ -21,6 +24,12 @@ def test_train_list_and_show(capsys):
     out = capsys.readouterr().out
     assert "groups by rule 'papers'" in out
     assert "best test accuracy" in out
+
+
+def test_a_reader_that_leaves_early_is_no_failure():
+    script = f"{sys.executable} -m ltlib runs list | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], cwd=paths.project(), capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
 
 
 @pytest.mark.parametrize(
