@@ -164,6 +164,7 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
         ("04_reslt.ipynb", 2),
         ("05_adversarial_examples.ipynb", 1),
         ("06_lbgat.ipynb", 1),
+        ("07_robust_long_tail.ipynb", 2),
         ("08_results.ipynb", 1),
     ],
 )
