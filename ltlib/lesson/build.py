@@ -1,8 +1,8 @@
 """Make the lessons as they are committed: ``python -m ltlib.lesson.build [NOTEBOOK ...]``.
 
 Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
-what belongs to one machine or one session, and writes the notebook back. ``full_run.ipynb`` is a template and
-stays without outputs, so only numbered lessons are built unless a file is named.
+what belongs to one machine or one session, marks the slides, and writes the notebook back. ``full_run.ipynb`` is a
+template and stays without outputs, so only numbered lessons are built unless a file is named.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from ltlib import paths
+from ltlib.lesson import slides
 from ltlib.lesson.exercises import EXERCISES
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -29,13 +30,14 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def main(names: list[str]) -> None:
     """Build the named notebooks, by default every lesson."""
     folder = paths.project() / "notebooks"
-    for file in [Path(name) for name in names] or sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+    for file in [Path(name) for name in names] or slides.lessons():
         started = time.monotonic()
         notebook = nbformat.read(file, as_version=4)
         write_exercises(notebook)
         with tempfile.TemporaryDirectory() as runs:
             execute(notebook, folder, runs)
             clean(notebook, {f"{paths.project()}{os.sep}": "", str(paths.project()): ".", runs: "runs"})
+        slides.prepare(notebook)
         nbformat.validate(notebook)
         nbformat.write(notebook, file)
         print(f"{file.name}: {time.monotonic() - started:.0f} s, {file.stat().st_size / 1000:.0f} kB")

@@ -10,6 +10,7 @@ import papermill
 import pytest
 
 from ltlib import paths
+from ltlib.lesson import slides
 from ltlib.lesson.exercises import EXERCISES
 
 FOLDER = paths.project() / "notebooks"
@@ -48,7 +49,7 @@ def test_it_is_a_valid_notebook_with_plain_metadata(file):
     assert notebook.metadata.kernelspec.name == "python3"
     assert notebook.metadata.language_info == {"name": "python"}
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}, cell.metadata
+        assert set(cell.metadata) <= {"tags", "slideshow"}, cell.metadata
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
@@ -162,6 +163,14 @@ def test_exercises_are_cut_from_their_source(file):
         if kind == "solution":
             assert cell.source == EXERCISES[name].answer(), "run python -m ltlib.lesson.build"
             assert cell.metadata.tags == ["solution"]
+
+
+@every_lesson
+def test_slides_are_marked_by_their_rule(file):
+    """Author and builder need not think of slides: python -m ltlib.lesson.slides writes them without executing."""
+    notebook = read(file)
+    slides.prepare(notebook)
+    assert notebook == read(file), "run python -m ltlib.lesson.slides"
 
 
 def test_every_exercise_stands_in_one_lesson():
