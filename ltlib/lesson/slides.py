@@ -1,19 +1,17 @@
 """Which cells of a lesson become slides: decided by what a cell is, so that no author has to.
 
-``python -m ltlib.lesson.slides [NOTEBOOK ...]`` brings the lessons into this form without executing anything: sources
-and outputs stay as they are. `ltlib.lesson.build` does the same with what it builds, and ``make slides`` makes the
-decks. A deck is shown without code, so a cell that computes and shows nothing has no place in it.
+`ltlib.lesson.build` writes the rule into the lessons, and ``make slides`` makes the decks. A deck is shown without
+code, so a cell that computes and shows nothing has no place in it.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
@@ -22,14 +20,6 @@ from ltlib import paths
 HIDDEN = {"parameters", "setup", "train", "exercise", "solution"}  # tags of what is worked with, not looked at
 LINES = 26  # of 28 pixels, that a slide of 800 pixels holds under its heading
 WIDTH = 95  # letters in one of them
-
-
-def main(names: list[str]) -> None:
-    """Prepare the named notebooks, by default every lesson."""
-    for file in [Path(name) for name in names] or lessons():
-        notebook = nbformat.read(file, as_version=4)
-        prepare(notebook)
-        nbformat.write(notebook, file)
 
 
 def lessons() -> list[Path]:
@@ -60,7 +50,7 @@ def slide_types(cells: list[NotebookNode]) -> Iterator[str]:
     What a cell has computed stays on the slide of the cell before it as long as both fit: its word is empty.
     """
     filled = 0.0
-    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+    for cell, following in itertools.pairwise([*cells, None]):
         if cell.cell_type == "markdown":
             kind, height = _of_markdown(cell, following), _lines(cell.source)
         else:
@@ -114,7 +104,3 @@ def _lines(text: str) -> float:
 
 def _tags(cell: NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", []))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -18,6 +18,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LESSONS = [file for file in NOTEBOOKS if re.match(r"\d\d_", file.name)]
 PROFILE = 'profile: str = os.environ.get("LTLIB_PROFILE", "lesson")'
 
+UP_TO_DATE = "run python -m ltlib.lesson.build --no-run"
 MOST_BYTES = 400_000
 MOST_LINES = 20  # of code in a cell, without blank ones
 
@@ -157,20 +158,19 @@ def test_exercises_are_cut_from_their_source(file):
     for i, cell in enumerate(cells):
         kind, _, name = cell.id.partition("-")
         if kind == "exercise":
-            assert cell.source == EXERCISES[name].hole(), "run python -m ltlib.lesson.build"
+            assert cell.source == EXERCISES[name].hole(), UP_TO_DATE
             assert cell.metadata.tags == ["exercise"]
             assert cells[i + 1].id == f"solution-{name}"
         if kind == "solution":
-            assert cell.source == EXERCISES[name].answer(), "run python -m ltlib.lesson.build"
+            assert cell.source == EXERCISES[name].answer(), UP_TO_DATE
             assert cell.metadata.tags == ["solution"]
 
 
 @every_lesson
 def test_slides_are_marked_by_their_rule(file):
-    """Author and builder need not think of slides: python -m ltlib.lesson.slides writes them without executing."""
     notebook = read(file)
     slides.prepare(notebook)
-    assert notebook == read(file), "run python -m ltlib.lesson.slides"
+    assert notebook == read(file), UP_TO_DATE
 
 
 def test_every_exercise_stands_in_one_lesson():

@@ -69,7 +69,8 @@ class Exercise:
         return f"<details>\n<summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
 
     def _with_check(self, function: list[str]) -> str:
-        return "\n".join([IMPORT, "", "", *function, "", "", f"check.{self.name}({self.name})"])
+        numpy = ["import numpy as np", ""] if "np." in self._parsed()[0] else []  # whatever the cells above import
+        return "\n".join([*numpy, IMPORT, "", "", *function, "", "", f"check.{self.name}({self.name})"])
 
     def _parsed(self) -> tuple[str, ast.FunctionDef]:
         source = inspect.getsource(self.solution)
