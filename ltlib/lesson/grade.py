@@ -34,7 +34,7 @@ from ltlib.experiments.profiles import PROFILE
 from ltlib.lesson import slides
 from ltlib.training.checkpoint import write_atomic
 
-CHECK = {"tags": ["check"]}  # of the cells that are put in
+PROBE = ["checks the exercise above"]  # the tags of a cell that is put in
 WHOLE = 20  # a notebook may take so many times the limit of one cell
 
 
@@ -148,7 +148,7 @@ def insert_checks(notebook: NotebookNode, names: list[str]) -> dict[str, Noteboo
         places = [i for i, cell in enumerate(cells) if cell not in probes.values() and about.search(cell.source)]
         if places:
             code = f"from ltlib.lesson.exercises import EXERCISES\nEXERCISES[{name!r}]({name})"
-            probes[name] = new_code_cell(code, metadata=CHECK)
+            probes[name] = new_code_cell(code, metadata={"tags": PROBE})
             cells.insert(places[-1] + 1, probes[name])
     last = max((i for i, cell in enumerate(cells) if cell in probes.values()), default=-1)
     notebook.cells = cells[: last + 1]
@@ -170,7 +170,8 @@ def run(notebook: NotebookNode, folder: Path, profile: str, limit: int) -> str:
         try:
             asyncio.run(asyncio.wait_for(work, whole))
         except (DeadKernelError, TimeoutError):  # nbclient takes its own cancelling for a dead kernel
-            number = sum(cell.execution_count is not None for cell in notebook.cells if cell.metadata != CHECK)
+            own = [cell for cell in notebook.cells if cell.metadata.get("tags") != PROBE]
+            number = sum(cell.execution_count is not None for cell in own)
             late = time.monotonic() - started >= whole
             return f"{f'more than {whole} s in all' if late else 'the kernel died'}, code cell {number}"
     return ""
