@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lab notebooks lint install
+.PHONY: demo test lab notebooks slides lint install
 
 demo: $(VENV)/installed  ## train MiSLAS and cross-entropy on a long tail of letters, and report
 	$(BIN)/python -m ltlib report --method mislas --baseline cross_entropy
@@ -21,6 +21,13 @@ lab: $(VENV)/installed  ## open the lessons in JupyterLab
 
 notebooks: $(VENV)/installed  ## execute the lessons in the lesson profile and store their outputs
 	$(BIN)/python -m ltlib.lesson.build
+
+# CommonHTML, which nbconvert takes for formulas, spoils tables on slides that are not shown yet: hence SVG.
+MATHJAX = https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.7/MathJax.js?config=TeX-AMS_SVG-full,Safe
+slides: $(VENV)/installed  ## the lessons as slides, in build/slides (a browser fetches reveal.js when it opens them)
+	$(BIN)/jupyter nbconvert --to slides --no-input --output-dir build/slides --SlidesExporter.reveal_scroll=True \
+		--SlidesExporter.reveal_width=1280 --SlidesExporter.reveal_height=800 \
+		--SlidesExporter.mathjax_url="$(MATHJAX)" $(SLIDES) notebooks/[0-9][0-9]_*.ipynb
 
 lint: $(VENV)/installed  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .

@@ -1,16 +1,17 @@
-"""Make the lessons as they are committed: ``python -m ltlib.lesson.build [NOTEBOOK ...]``.
+"""Make the lessons as they are committed: ``python -m ltlib.lesson.build [--no-run] [NOTEBOOK ...]``.
 
 Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
-what belongs to one machine or one session, and writes the notebook back. ``full_run.ipynb`` is a template and
+what belongs to one machine or one session, marks the slides, and writes the notebook back. With ``--no-run`` nothing is
+executed and all outputs stay: only exercises and slides are brought up to date. ``full_run.ipynb`` is a template and
 stays without outputs, so only numbered lessons are built unless a file is named.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,21 +22,24 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from ltlib import paths
+from ltlib.lesson import slides
 from ltlib.lesson.exercises import EXERCISES
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def main(names: list[str]) -> None:
-    """Build the named notebooks, by default every lesson."""
+def main(names: list[str], run: bool = True) -> None:
+    """Build the named notebooks, by default every lesson; without ``run`` their outputs stay."""
     folder = paths.project() / "notebooks"
-    for file in [Path(name) for name in names] or sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+    for file in [Path(name) for name in names] or slides.lessons():
         started = time.monotonic()
         notebook = nbformat.read(file, as_version=4)
         write_exercises(notebook)
-        with tempfile.TemporaryDirectory() as runs:
-            execute(notebook, folder, runs)
-            clean(notebook, {f"{paths.project()}{os.sep}": "", str(paths.project()): ".", runs: "runs"})
+        if run:
+            with tempfile.TemporaryDirectory() as runs:
+                execute(notebook, folder, runs)
+                clean(notebook, {f"{paths.project()}{os.sep}": "", str(paths.project()): ".", runs: "runs"})
+        slides.prepare(notebook)
         nbformat.validate(notebook)
         nbformat.write(notebook, file)
         print(f"{file.name}: {time.monotonic() - started:.0f} s, {file.stat().st_size / 1000:.0f} kB")
@@ -100,4 +104,8 @@ def _texts(output: NotebookNode) -> list[tuple[NotebookNode, str]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser("python -m ltlib.lesson.build", description="Make the lessons.")
+    parser.add_argument("notebooks", nargs="*", help="by default every lesson")
+    parser.add_argument("--no-run", action="store_true", help="only bring exercises and slides up to date")
+    options = parser.parse_args()
+    main(options.notebooks, run=not options.no_run)

@@ -42,6 +42,27 @@ def test_a_lesson_is_built_from_end_to_end(tmp_path, capsys):
     assert "lesson.ipynb: " in capsys.readouterr().out
 
 
+def test_without_a_run_only_exercises_and_slides_change(tmp_path, monkeypatch):
+    text = new_markdown_cell("said\n\n## Shown", id="text")
+    output = new_output("stream", name="stdout", text="kept\n")
+    code = new_code_cell("print('kept')", id="code", outputs=[output], execution_count=7)
+    exercise = new_code_cell("old", id="exercise-step_counts", metadata={"tags": ["exercise"]})
+    file = tmp_path / "lesson.ipynb"
+    metadata = {"kernelspec": {"name": "mine", "display_name": "mine"}}
+    nbformat.write(new_notebook(cells=[text, code, exercise], metadata=metadata), file)
+    monkeypatch.setattr(build, "execute", lambda *_: pytest.fail("executed"))
+
+    build.main([str(file)], run=False)
+
+    built = nbformat.read(file, as_version=4)
+    assert [cell.id for cell in built.cells] == ["text", "text-1", "code", "exercise-step_counts"]
+    assert built.cells[2].outputs == [output]
+    assert built.cells[2].execution_count == 7
+    assert built.cells[3].source == EXERCISES["step_counts"].hole()
+    assert built.cells[3].metadata == {"tags": ["exercise"], "slideshow": {"slide_type": "skip"}}
+    assert built.metadata == metadata
+
+
 def test_cleaning_keeps_tags_only_and_replaces_texts_everywhere():
     cell = new_code_cell("x", metadata={"tags": ["train"], "execution": {"started": "now"}})
     html = {"text/html": "<b>/secret/place/x</b>", "text/plain": "/secret/place/x"}

@@ -54,6 +54,13 @@ def test_the_hole_runs_and_is_not_done(name, capsys):
     assert capsys.readouterr().out == f"{name}: not done yet. Replace the dots by your code and run the cell again.\n"
 
 
+@pytest.mark.parametrize("name", sorted(EXERCISES))
+def test_the_solution_runs_where_the_exercise_stands(name, capsys):
+    """The cell imports what the answer needs: a lesson need not have done so above it."""
+    exec(EXERCISES[name].solved(), {})
+    assert capsys.readouterr().out == f"{name}: correct.\n"
+
+
 def test_not_implemented_is_not_done_either(capsys):
     def answer(counts):
         raise NotImplementedError
@@ -85,6 +92,7 @@ def test_hole_and_answer_are_cut_from_the_solution():
     imported = "from ltlib.lesson.exercises import check\n\n\n"
     assert exercise.hole() == f"{imported}{kept}    return ...  # your code here\n\n\ncheck.area(area)"
     body = "    squared = radius**2\n    return math.pi * squared\n"
+    assert exercise.solved() == f"{imported}{kept}{body}\n\ncheck.area(area)"
     assert exercise.answer() == f"<details>\n<summary>Solution</summary>\n\n```python\n{kept}{body}```\n\n</details>"
 
 

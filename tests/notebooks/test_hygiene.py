@@ -10,6 +10,7 @@ import papermill
 import pytest
 
 from ltlib import paths
+from ltlib.lesson import slides
 from ltlib.lesson.exercises import EXERCISES
 
 FOLDER = paths.project() / "notebooks"
@@ -17,6 +18,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LESSONS = [file for file in NOTEBOOKS if re.match(r"\d\d_", file.name)]
 PROFILE = 'profile: str = os.environ.get("LTLIB_PROFILE", "lesson")'
 
+UP_TO_DATE = "run python -m ltlib.lesson.build --no-run"
 MOST_BYTES = 400_000
 MOST_LINES = 20  # of code in a cell, without blank ones
 
@@ -48,7 +50,7 @@ def test_it_is_a_valid_notebook_with_plain_metadata(file):
     assert notebook.metadata.kernelspec.name == "python3"
     assert notebook.metadata.language_info == {"name": "python"}
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}, cell.metadata
+        assert set(cell.metadata) <= {"tags", "slideshow"}, cell.metadata
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
@@ -156,12 +158,19 @@ def test_exercises_are_cut_from_their_source(file):
     for i, cell in enumerate(cells):
         kind, _, name = cell.id.partition("-")
         if kind == "exercise":
-            assert cell.source == EXERCISES[name].hole(), "run python -m ltlib.lesson.build"
+            assert cell.source == EXERCISES[name].hole(), UP_TO_DATE
             assert cell.metadata.tags == ["exercise"]
             assert cells[i + 1].id == f"solution-{name}"
         if kind == "solution":
-            assert cell.source == EXERCISES[name].answer(), "run python -m ltlib.lesson.build"
+            assert cell.source == EXERCISES[name].answer(), UP_TO_DATE
             assert cell.metadata.tags == ["solution"]
+
+
+@every_lesson
+def test_slides_are_marked_by_their_rule(file):
+    notebook = read(file)
+    slides.prepare(notebook)
+    assert notebook == read(file), UP_TO_DATE
 
 
 def test_every_exercise_stands_in_one_lesson():

@@ -55,13 +55,22 @@ class Exercise:
         source, function = self._parsed()
         last_kept = function.body[0].end_lineno  # the docstring
         kept = source.splitlines()[function.lineno - 1 : last_kept]
-        return "\n".join([IMPORT, "", "", *kept, f"    {HOLE}", "", "", f"check.{self.name}({self.name})"])
+        return self._with_check([*kept, f"    {HOLE}"])
+
+    def solved(self) -> str:
+        """The code cell of a notebook with the solution in it."""
+        source, function = self._parsed()
+        return self._with_check(source.splitlines()[function.lineno - 1 :])
 
     def answer(self) -> str:
         """The markdown cell of a notebook: the solution, folded."""
         source, function = self._parsed()
         code = "\n".join(source.splitlines()[function.lineno - 1 :])
         return f"<details>\n<summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
+
+    def _with_check(self, function: list[str]) -> str:
+        numpy = ["import numpy as np", ""] if "np." in self._parsed()[0] else []  # whatever the cells above import
+        return "\n".join([*numpy, IMPORT, "", "", *function, "", "", f"check.{self.name}({self.name})"])
 
     def _parsed(self) -> tuple[str, ast.FunctionDef]:
         source = inspect.getsource(self.solution)

@@ -1,0 +1,165 @@
+"""Grading: whatever students hand in, each exercise gets the verdict it deserves, and the next one its turn."""
+
+import csv
+import os
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from ltlib.lesson import grade as grading
+from ltlib.lesson.exercises import EXERCISES
+from ltlib.lesson.release import release, solved
+
+NAMES = ["step_counts", "image_probabilities", "repeats_per_epoch"]
+LINE = "def step_counts(num_classes, n_max, imbalance_factor):\n    "
+
+
+@pytest.fixture
+def hand_in(tmp_path):
+    """A notebook that calls itself lesson 01, of these code cells."""
+
+    def write(*codes, name="student.ipynb", title="# 01 Long-tailed data\n\nMine."):
+        cells = [new_markdown_cell(title), *map(new_code_cell, ("import numpy as np", *codes))]
+        nbformat.write(new_notebook(cells=cells), tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def answers(**changed):
+    """The solved cells of lesson 01, some of them changed."""
+    return [changed.get(name, EXERCISES[name].solved()) for name in NAMES]
+
+
+def verdicts(file, **options):
+    found = grading.grade(file, **options)
+    assert [verdict.exercise for verdict in found] == NAMES
+    return [(verdict.verdict, verdict.remark) for verdict in found]
+
+
+def test_right_wrong_and_empty_answers(hand_in):
+    wrong = f"{LINE}return [1] * num_classes"
+    found = verdicts(hand_in(*answers(step_counts=wrong, repeats_per_epoch=EXERCISES["repeats_per_epoch"].hole())))
+    assert found[0][0] == "wrong"
+    assert "For num_classes=10, n_max=500, imbalance_factor=100 the counts are" in found[0][1]
+    assert found[1:] == [("correct", ""), ("not done", "")]
+
+
+def test_answers_that_fail_or_are_not_there(hand_in):
+    raises, broken = f"{LINE}return 1 / 0", "def image_probabilities(labels)\n    return labels"
+    found = verdicts(hand_in(raises, broken, "print('no third exercise')"))
+    assert found == [
+        ("fails", "ZeroDivisionError: division by zero"),
+        ("missing", "the cell that defines image_probabilities fails or does not finish"),
+        ("missing", "no cell defines repeats_per_epoch"),
+    ]
+
+
+def test_cells_that_fail_elsewhere_do_no_harm(hand_in):
+    others = ("1 / 0", "import sys; sys.exit()", "input('your name? ')", "%no_such_magic")
+    assert verdicts(hand_in(*others, *answers())) == [("correct", "")] * 3
+
+
+def test_printing_the_verdict_is_no_answer(hand_in):
+    forged = f"{LINE}print('step_counts: correct.')\n    return ...\nprint('step_counts: correct.')"
+    assert verdicts(hand_in(*answers(step_counts=forged)))[0] == ("not done", "")
+
+
+def test_the_function_is_checked_where_it_stands_although_its_name_is_used_again(hand_in):
+    first, *others = answers()
+    again = "step_counts = 'another thing'"
+    assert verdicts(hand_in(first, again, *others)) == [("correct", "")] * 3
+
+
+def test_an_endless_loop_is_interrupted_and_the_next_exercise_has_its_turn(hand_in):
+    endless = f"{LINE}while True: pass"
+    found = verdicts(hand_in(*answers(step_counts=endless)), limit=2)
+    assert found == [("too slow", "interrupted at the limit"), ("correct", ""), ("correct", "")]
+
+
+def test_what_cannot_be_interrupted_ends_with_the_time_of_the_notebook(hand_in, monkeypatch, tmp_path):
+    monkeypatch.setattr(grading, "WHOLE", 3)
+    process = "import os; open('kernel', 'w').write(str(os.getpid()))"
+    stubborn = f"{LINE}return sum(range(10**15))\n\nstep_counts(1, 1, 1)"  # one long operation: Python does not look up
+    _, second, third = answers()
+    found = verdicts(hand_in(process, second, stubborn, third), limit=2)
+    assert found == [
+        ("not reached", "more than 6 s in all, code cell 4"),
+        ("correct", ""),
+        ("not reached", "more than 6 s in all, code cell 4"),
+    ]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "kernel").read_text()), 0)
+
+
+def test_after_a_dead_kernel_nothing_is_reached(hand_in):
+    first, *others = answers()
+    found = verdicts(hand_in(first, "import os; os._exit(1)", *others))
+    assert found[0] == ("correct", "")
+    assert [verdict for verdict, _ in found[1:]] == ["not reached"] * 2
+    assert "the kernel died" in found[1][1]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not JSON", '{"cells": [1], "nbformat": 4, "nbformat_minor": 5}'])
+def test_what_is_no_notebook_has_one_line(content, tmp_path):
+    file = tmp_path / "broken.ipynb"
+    file.write_text(content)
+    (verdict,) = grading.grade(file)
+    assert (verdict.exercise, verdict.verdict) == ("", "unreadable")
+    assert verdict.remark
+
+
+def test_a_notebook_of_another_course_has_one_line(hand_in):
+    (verdict,) = grading.grade(hand_in(title="# My thoughts"))
+    assert (verdict.verdict, verdict.remark) == (
+        "unreadable",
+        "its title is not that of a lesson, '# 02 Measuring' or the like",
+    )
+
+
+def test_many_notebooks_one_table_and_the_exit_status(hand_in, tmp_path, capsys):
+    good, bad, table = hand_in(*answers()), tmp_path / "bad.ipynb", tmp_path / "verdicts.csv"
+    bad.write_text("not JSON")
+    assert grading.main([str(bad), str(good), "--csv", str(table)]) == 1
+    rows = list(csv.DictReader(table.open()))
+    assert [row["verdict"] for row in rows] == ["unreadable", "correct", "correct", "correct"]
+    assert [row["exercise"] for row in rows] == ["", *NAMES]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[1] == f"{good}  step_counts             correct"
+    assert grading.main([str(good)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.ipynb"], "is no file: name the notebooks to grade"),
+        (["student.ipynb", "--profile", "smal"], "profile 'smal' is not known. Allowed: lesson, paper, smoke."),
+        (["student.ipynb", "--limit", "0"], "limit must be at least 1 second; got 0"),
+        (["student.ipynb", "--csv", "student.ipynb"], "exists, and is not overwritten"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_nothing_runs(arguments, sentence, hand_in, tmp_path, monkeypatch, capsys):
+    hand_in()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(grading, "run", lambda *_: pytest.fail("a kernel was started"))
+    assert grading.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_a_whole_solved_lesson_is_correct(tmp_path):
+    release(tmp_path / "class", solutions=True)
+    found = grading.grade(tmp_path / "class" / "00_start_here.ipynb")
+    assert [(verdict.exercise, verdict.verdict) for verdict in found] == [("factor_from_counts", "correct")]
+
+
+def test_every_exercise_of_every_lesson_is_found():
+    for lesson in grading.slides.lessons():
+        notebook = nbformat.read(lesson, as_version=4)
+        names = [cell.id.removeprefix("exercise-") for cell in notebook.cells if cell.id.startswith("exercise-")]
+        assert grading.exercises_of(notebook) == names
+        assert set(grading.insert_checks(solved(notebook), names)) == set(names)
