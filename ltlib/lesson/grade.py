@@ -163,6 +163,8 @@ def run(notebook: NotebookNode, folder: Path, profile: str, limit: int) -> str:
     options |= {"kernel_name": "python3", "shutdown_kernel": "immediate"}
     client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options)
     client.log.setLevel("CRITICAL")
+    begun = []
+    client.on_cell_execute = lambda cell, cell_index: begun.append(cell)
     whole, started = WHOLE * limit, time.monotonic()
     with TemporaryDirectory() as runs:
         environment = os.environ | {"LTLIB_PROFILE": profile, "LTLIB_RUNS": runs}
@@ -170,8 +172,7 @@ def run(notebook: NotebookNode, folder: Path, profile: str, limit: int) -> str:
         try:
             asyncio.run(asyncio.wait_for(work, whole))
         except (DeadKernelError, TimeoutError):  # nbclient takes its own cancelling for a dead kernel
-            own = [cell for cell in notebook.cells if cell.metadata.get("tags") != PROBE]
-            number = sum(cell.execution_count is not None for cell in own)
+            number = sum(cell.metadata.get("tags") != PROBE for cell in begun)
             late = time.monotonic() - started >= whole
             return f"{f'more than {whole} s in all' if late else 'the kernel died'}, code cell {number}"
     return ""
