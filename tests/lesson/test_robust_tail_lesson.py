@@ -1,15 +1,19 @@
 """Exercises, formulas and figures of lesson 07."""
 
+import json
 import math
+import re
+import statistics
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ltlib import methods
+from ltlib import methods, paths
 from ltlib.data.loader import Batch
-from ltlib.experiments import card
+from ltlib.experiments import card, reference
 from ltlib.lesson import robust_tail_plots
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
 from ltlib.models import Network
@@ -111,3 +115,48 @@ def test_means_leave_out_what_was_not_measured():
         "± y": None,
     }
     assert second == {"label": "b", "n": 1, "x": 0.1, "± x": None, "y": None, "± y": None}
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return nbformat.read(paths.project() / "notebooks" / "07_robust_long_tail.ipynb", as_version=4).cells
+
+
+def raw(record):
+    """The columns of the report card, from the plain JSON."""
+    found = {
+        "accuracy": record["metrics"]["accuracy"],
+        "accuracy few": record["metrics"]["groups"]["threshold"]["few"]["accuracy"],
+        "worst class": min(record["metrics"]["per_class_accuracy"]),
+        "ECE": record["metrics"]["ece"],
+    }
+    for report in record["robust"]:
+        (name, *_) = report["attacks"]
+        assert math.isclose(report["epsilon"], 8 / 255)
+        found[f"{name.removesuffix('-CE')} accuracy"] = report["robust_accuracy"]
+        if name == "PGD-20":
+            found["PGD-20 accuracy few"] = report["adversarial"]["groups"]["threshold"]["few"]["accuracy"]
+            found["PGD-20 ECE"] = report["adversarial"]["ece"]
+    return found
+
+
+def test_the_report_card_is_that_of_the_stored_runs(lesson):
+    (text,) = [o.text for c in lesson for o in c.get("outputs", []) if o.get("text", "").startswith("label  ")][:1]
+    header, _, *lines = (re.split(r"\s{2,}", line.strip()) for line in text.splitlines())
+    rows: dict[str, list[dict]] = {}
+    for file in (reference.studies() / "robust_longtail_glyphs").glob("*.json"):
+        record = json.loads(file.read_text())
+        rows.setdefault(record["label"], []).append(raw(record))
+    assert {line[0] for line in lines} == set(rows)
+    for label, n, *cells in lines:
+        assert int(n) == len(rows[label])
+        for name, cell in zip(header[2:], cells, strict=True):
+            values = [row[name] for row in rows[label] if name in row]
+            assert cell == (f"{statistics.fmean(values):.1%}" if values else "-"), (label, name)
+
+
+def test_the_claims_rest_on_three_seeds_each(lesson):
+    (text,) = [o.text for c in lesson for o in c.get("outputs", []) if ", points more than" in o.get("text", "")]
+    study = reference.by_label("robust_longtail_glyphs")
+    for label in [text.partition(", points")[0], *(re.split(r"\s{2,}", line)[0] for line in text.splitlines()[3:])]:
+        assert [record["experiment"]["seed"] for record in study[label]] == [0, 1, 2]
