@@ -30,7 +30,8 @@ SHARE = re.compile(rf"{NUMBER.pattern}(?= of 100\b)")
 # What no result ever is.
 A_SIZE = re.compile(r" ?(?:[kMGT]i?B|s|ms|seconds|minutes|hours|million|TFLOP)\b")
 AN_INTERVAL = re.compile(r" ?% (?:confidence )?intervals?\b")
-A_NAME = re.compile(r"(?:arXiv|Python|torch|version|epoch) $")
+A_NAME = re.compile(r"(?:arXiv|Python|torch|requests|version|epoch|sections?) $")
+A_GRADE = re.compile(r"\(\d points?\)")
 
 # Unit of a quote -> kinds of values that it may be.
 KINDS = {"%": "%", "±": "", "points": "points", "point": "points", "times": "times", "": "% times number"}
@@ -162,9 +163,9 @@ def quotes(block: str) -> list[Quote]:
 
 
 def _readable(block: str) -> str:
-    """Without formulas, code, addresses, emphasis, and the number of a list item."""
+    """Without formulas, code, addresses, grades, emphasis, and the number of a list item."""
     text = re.sub(r"\$\$.*?\$\$|\$.*?\$|`[^`]*`|\]\([^)]*\)|https?://\S+|<[^>]*>", " ", block)
-    return re.sub(r"\*\*|^\s*\d+\. ", "", text)
+    return re.sub(r"\*\*|^\s*\d+\. ", "", A_GRADE.sub("", text))
 
 
 # Evidence

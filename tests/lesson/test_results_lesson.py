@@ -176,9 +176,9 @@ def test_what_the_text_says_of_the_papers(lesson):
     rows = published.gains(results.measured(["mislas_cifar10_exact"]))
     table = {row["label"]: row for row in rows if row["source"].endswith("Table 4")}
     for label, text in {
-        "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, in its paper {:.1f}",
-        "cRT + mixup": "cRT with mixup {:.1f}, and {:.1f} there",
-        "LWS + mixup": "LWS with mixup {:.1f}, and {:.1f}.",
+        "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, in its paper {:.1f} points",
+        "cRT + mixup": "cRT with mixup {:.1f} points, and {:.1f} points there",
+        "LWS + mixup": "LWS with mixup {:.1f} points, and {:.1f} points.",
     }.items():
         assert text.format(100 * table[label]["ours"].mean, 100 * table[label]["theirs"]) in lesson
     mixup = table["mixup"]
