@@ -178,7 +178,6 @@ def test_what_the_text_says_of_the_papers(lesson):
     for label, text in {
         "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, in its paper {:.1f} points",
         "cRT + mixup": "cRT with mixup {:.1f} points, and {:.1f} points there",
-        "LWS + mixup": "LWS with mixup {:.1f} points, and {:.1f} points.",
     }.items():
         assert text.format(100 * table[label]["ours"].mean, 100 * table[label]["theirs"]) in lesson
     mixup = table["mixup"]
