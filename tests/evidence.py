@@ -66,13 +66,9 @@ def named(text: str, block: str, above: str = "") -> list[Value]:
     return found + (published(block, above, text) if "published_results.csv" in text else [])
 
 
-def studies() -> list[str]:
-    return sorted(folder.name for folder in reference.studies().iterdir() if folder.is_dir())
-
-
 def named_studies(text: str) -> list[str]:
     """The studies whose folder, or whose name in quotes, the text contains."""
-    return [study for study in studies() if re.search(rf"(?:reference_runs/|[\"'`]){study}(?![\w-])", text)]
+    return [study for study in reference.names() if re.search(rf"(?:reference_runs/|[\"'`]){study}(?![\w-])", text)]
 
 
 def of_studies(studies: list[str], block: str) -> list[Value]:

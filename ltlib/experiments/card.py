@@ -75,16 +75,13 @@ def of_study(study: str, **options: object) -> dict[str, list[dict[str, object]]
 
 
 def means(cards: dict[str, list[dict[str, object]]], names: Sequence[str]) -> list[dict[str, object]]:
-    """A table: for each label the number of seeds and, for each name, mean and standard deviation (``± name``) over
-    the seeds for which it was measured. Fractions; None where there is nothing to say."""
+    """A table: for each label the number of seeds and the means over the seeds for which a name was measured; None
+    where it never was. Spreads and intervals are in :mod:`ltlib.experiments.results`."""
     rows = []
     for label, seeds in cards.items():
-        line: dict[str, object] = {"label": label, "n": len(seeds)}
-        for name in names:
-            values = [card[name] for card in seeds if card[name] is not None]
-            line[name] = statistics.fmean(values) if values else None
-            line[f"± {name}"] = statistics.stdev(values) if len(values) > 1 else None
-        rows.append(line)
+        measured = {name: [card[name] for card in seeds if card[name] is not None] for name in names}
+        means = {name: statistics.fmean(values) if values else None for name, values in measured.items()}
+        rows.append({"label": label, "n": len(seeds)} | means)
     return rows
 
 
