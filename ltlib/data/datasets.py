@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from ltlib import paths
 from ltlib.data import glyphs
+from ltlib.data.cifar import load_cifar
 from ltlib.data.folder import load_folder
 from ltlib.data.images import Dataset, Images
 from ltlib.data.lists import load_lists
 from ltlib.data.presets import PRESETS
 from ltlib.data.tiny_imagenet import load_tiny_imagenet
-from ltlib.errors import InputError, check_choice
-
-# MiSLAS and ResLT normalise CIFAR-100 with the statistics of CIFAR-10 too.
-CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+from ltlib.errors import check_choice
 
 DATASETS = {
     "glyphs": "letters in many fonts, drawn on the spot; no download",
@@ -66,7 +61,7 @@ def load(
         return load_tiny_imagenet(data_dir, image_size)
     if name == "list" or name in PRESETS:
         return load_lists(name, data_dir=data_dir, image_size=image_size, train_list=train_list, test_list=test_list)
-    return _cifar(name, Path(data_dir).expanduser() if data_dir else paths.data_root())
+    return load_cifar(name, data_dir)
 
 
 def _glyphs(num_classes: int, n_max: int, test_per_class: int, size: int) -> Dataset:
@@ -90,19 +85,3 @@ def _digits(test_per_class: int = 50) -> Dataset:
     train = np.setdiff1d(np.arange(len(labels)), test)
     everything = Images(pixels, labels)
     return Dataset("digits", everything.take(train), everything.take(test), tuple("0123456789"))
-
-
-def _cifar(name: str, root: Path) -> Dataset:
-    # torchvision takes a second to import, so it is imported only where it is used.
-    from torchvision import datasets as tv
-
-    kind = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}[name]
-    try:
-        parts = [kind(paths.make_folder(root, "LTLIB_DATA"), train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{name} is not in {root} and could not be downloaded ({error}): put {kind.filename} there yourself, "
-            f"point LTLIB_DATA or data_dir at a folder that has it, or choose dataset 'glyphs' (no download)."
-        ) from error
-    splits = [Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts]
-    return Dataset(name, *splits, tuple(parts[0].classes), mean=CIFAR_MEAN, std=CIFAR_STD)

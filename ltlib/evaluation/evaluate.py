@@ -36,6 +36,18 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels.to(logits.device)).float().mean().item()
 
 
+def per_class(logits: Tensor, labels: Tensor) -> tuple[list[float | None], list[float | None]]:
+    """Accuracy of each class and mean confidence on its images, to four digits; None where no image is tested."""
+    confidence, predicted = logits.softmax(1).max(1)
+    labels = labels.to(logits.device)
+    total = torch.bincount(labels, minlength=logits.shape[1])
+    means = []
+    for values in ((predicted == labels).double(), confidence.double()):
+        sums = torch.bincount(labels, weights=values, minlength=logits.shape[1])
+        means.append([round(s / n, 4) if n else None for s, n in zip(sums.tolist(), total.tolist(), strict=True)])
+    return means[0], means[1]
+
+
 def used_parameters(method: Method, image: Tensor) -> int:
     """How many numbers the logits are computed with: not those of a teacher, or of a copy that is not evaluated.
 

@@ -34,6 +34,9 @@ from ltlib.training.device import choose_device, hardware, reproducible, use_ava
 from ltlib.training.engine import Engine, Split
 from ltlib.training.progress import Progress
 
+# Fields of the recipe that do not change the result. What was in the lists, the fingerprint of the data says.
+DECIDES_NOTHING = ("train_list", "test_list", "keep_every")
+
 
 def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     """Train the experiment, or resume it, or reload it if it is finished.
@@ -89,8 +92,17 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
     engine.resume(run.checkpoint, identity)
     run.store_metrics(engine.history)  # a kill may have left it a line behind
     progress = Progress(run.info["experiment"]["method"], engine.total_epochs, done=len(engine.history))
+    run.update(precision=engine.precision)
+
+    def keep() -> None:
+        done = len(engine.history)
+        if recipe.keep_every and done and done % recipe.keep_every == 0:
+            run.keep_weights(done, engine.method.state_dict())
+
+    keep()  # a kill may have come between the checkpoint and the weights
 
     def on_epoch(record: dict) -> None:
+        keep()
         run.store_metrics(engine.history)
         if distributed.rank() == 0:
             progress(record)
@@ -181,8 +193,7 @@ def describe(
         "imbalance_type": experiment.imbalance_type,
         "imbalance_factor": experiment.imbalance_factor,
         "seed": experiment.seed,
-        # Where lists lie decides nothing: the fingerprint says what was in them.
-        **{name: value for name, value in asdict(recipe).items() if name not in ("train_list", "test_list")},
+        **{name: value for name, value in asdict(recipe).items() if name not in DECIDES_NOTHING},
         **{f"{experiment.method}.{name}": value for name, value in own.items()},
         "data": data.fingerprint,
     }

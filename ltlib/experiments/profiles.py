@@ -81,6 +81,7 @@ RANGES = (
     ("momentum", 0, 1),
     ("weight_decay", 0, math.inf),
     ("evaluate_every", 1, math.inf),
+    ("keep_every", 0, math.inf),
     ("num_classes", 2, math.inf),
     ("image_size", 0, 1024),
     ("max_classes", 0, math.inf),

@@ -30,6 +30,7 @@ KEPT = (
     "versions",
     "revision",
     "hardware",
+    "precision",
     "started",
     "finished",
     "seconds",

@@ -6,6 +6,7 @@
 ``predictions.npz``     float32 test logits, labels and training counts: every figure without training
 ``checkpoint.pt``       to resume from
 ``weights.safetensors`` the final weights, safe to share
+``epochs/``             weights after every n-th epoch, ``0005.safetensors``, where the recipe says ``keep_every=n``
 ``report.ipynb``        the executed notebook, where papermill made one
 ======================  ==================================================================================
 
@@ -127,10 +128,22 @@ class Run:
         """Keep the final weights, without any code."""
         self._write("weights.safetensors", to_safetensors({n: t.cpu().contiguous() for n, t in weights.items()}))
 
+    def keep_weights(self, epoch: int, weights: dict[str, Tensor]) -> None:
+        """Keep the weights as they were after ``epoch`` epochs, unless they are kept already."""
+        name = f"epochs/{epoch:04d}.safetensors"
+        if not (self.folder / name).exists():
+            self._write(name, to_safetensors({n: t.cpu().contiguous() for n, t in weights.items()}))
+
+    def kept_epochs(self) -> dict[int, Path]:
+        """Epoch -> file of the weights that were kept along the way."""
+        return {int(file.stem): file for file in sorted((self.folder / "epochs").glob("[0-9]*.safetensors"))}
+
     def _write(self, name: str, content: bytes) -> None:
         """Replace a file of the run; of several processes that train it, only the first writes."""
         if distributed.rank() == 0:
-            write_atomic(self.folder / name, content)
+            file = self.folder / name
+            paths.make_folder(file.parent, "LTLIB_RUNS")
+            write_atomic(file, content)
 
     def predictions(self) -> dict[str, np.ndarray]:
         """``logits`` (N, K) float32, ``labels`` (N,), ``counts`` (K,) of the test set.

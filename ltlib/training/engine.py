@@ -19,12 +19,14 @@ from torch import Tensor
 from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
 from ltlib.errors import InputError, TrainingStopped
-from ltlib.evaluation.evaluate import accuracy, predict
+from ltlib.evaluation.evaluate import accuracy, per_class, predict
 from ltlib.methods.method import Method, Stage
 from ltlib.training import checkpoint
 from ltlib.training.compiled import CapturedStep, compile_networks, eager
 from ltlib.training.device import autocast, generator_states, resolve_precision, set_generator_states
 from ltlib.training.schedule import SCHEDULES
+
+CLASSES_PER_EPOCH = 100  # so many classes at most have their accuracy and confidence in the record of each epoch
 
 Split = tuple[Tensor, Tensor]  # uint8 images (N, 3, H, W) and labels (N,), on the device
 
@@ -47,6 +49,7 @@ class Options:
     capture: bool = False  # record the step as one CUDA graph and replay it
     sync_bn: bool = False  # on several GPUs, let BatchNorm see the whole batch and not a GPU's share of it
     evaluate_every: int = 1  # epochs between looks at the test set; the last epoch is always measured
+    keep_every: int = 0  # epochs between weights that stay in the run folder; 0 keeps those of the last epoch only
 
 
 class Engine:
@@ -158,7 +161,10 @@ class Engine:
         if number % self.options.evaluate_every == 0 or number == self.total_epochs:
             with self.eager():
                 for name, (x, y) in self.evaluate.items():
-                    record[f"{name}_accuracy"] = accuracy(predict(self.method, x), y)
+                    logits = predict(self.method, x)
+                    record[f"{name}_accuracy"] = accuracy(logits, y)
+                    if name == "test" and logits.shape[1] <= CLASSES_PER_EPOCH:
+                        record["class_accuracy"], record["class_confidence"] = per_class(logits, y)
         speed = {"seconds": seconds, "images_per_second": self.loader.size / seconds}
         return record | speed | ({"compile_seconds": compiling} if compiling else {})
 

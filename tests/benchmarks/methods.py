@@ -12,7 +12,7 @@ import argparse
 import torch
 
 from ltlib import methods, models
-from ltlib.data.datasets import CIFAR_MEAN, CIFAR_STD
+from ltlib.data.cifar import MEAN, STD
 from ltlib.data.longtail import class_counts
 from ltlib.experiments.runs import as_text
 from ltlib.methods import Method
@@ -33,7 +33,7 @@ def engine(backbone: str, name: str, own: dict, images: int, device: torch.devic
     """An engine that trains on as many images of noise with the labels of CIFAR-10-LT at IF 100."""
     counts = torch.from_numpy(class_counts(10, 5000, 100))
     torch.manual_seed(0)
-    method = methods.make(name, models.make(backbone, 10, CIFAR_MEAN, CIFAR_STD), counts, **own)
+    method = methods.make(name, models.make(backbone, 10, MEAN, STD), counts, **own)
     labels = torch.multinomial(counts.double(), images, replacement=True).to(device)
     pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, device=device)
     return Engine(method.to(device, memory_format=torch.channels_last), (pixels, labels), Options(epochs=100), {})

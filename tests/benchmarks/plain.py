@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ltlib import models
-from ltlib.data.datasets import CIFAR_MEAN, CIFAR_STD
+from ltlib.data.cifar import MEAN, STD
 from ltlib.data.loader import Batch
 
 EPSILON, STEP_SIZE, STEPS = 0.031, 0.007, 10
@@ -26,7 +26,7 @@ class PilImages(Dataset):
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, training: bool):
         self.pixels, self.labels = pixels.transpose(0, 2, 3, 1), labels
         augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()] if training else []
-        normalize = [transforms.ToTensor(), transforms.Normalize(CIFAR_MEAN, CIFAR_STD)]
+        normalize = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
         self.transform = transforms.Compose(augment + normalize)
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from ltlib import methods, models
 from ltlib.attacks.apgd import APGD
-from ltlib.data.datasets import CIFAR_MEAN, CIFAR_STD
+from ltlib.data.cifar import MEAN, STD
 from ltlib.data.loader import Batch
 from ltlib.evaluation.evaluate import predict
 from ltlib.methods import Method
@@ -76,7 +76,7 @@ def make_batch(images: int, device: torch.device) -> Batch:
 
 def make_method(name: str, backbone: str, device: torch.device, num_classes: int = 10, **own: object) -> Method:
     torch.manual_seed(0)
-    network = models.make(backbone, num_classes, CIFAR_MEAN, CIFAR_STD)
+    network = models.make(backbone, num_classes, MEAN, STD)
     method = methods.make(name, network, torch.ones(num_classes), **own)
     return method.to(device, memory_format=torch.channels_last)
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ltlib import paths
-from ltlib.data import datasets
+from ltlib.data import cifar, datasets
 from ltlib.data.folder import load_folder
 from ltlib.data.images import Images, channel_statistics
 from ltlib.errors import InputError
@@ -170,7 +170,7 @@ def test_cifar_is_read_from_the_official_files(official_files, tmp_path, name, k
     first = next(iter(written.values()))
     assert np.array_equal(data.train.pixels[0], first["data"][0].reshape(3, 32, 32))
     assert data.train.labels[:20].tolist() == first[key]
-    assert data.mean == datasets.CIFAR_MEAN
+    assert data.mean == cifar.MEAN
 
 
 def test_cifar_that_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
