@@ -40,8 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
 def train(**fields: str) -> None:
     """Train (or resume, or reload) one experiment and print its table."""
     from ltlib import distributed
-    from ltlib.experiments import execute, launch, runs, seeds
+    from ltlib.experiments import execute, runs
     from ltlib.experiments.experiment import Experiment, read
+    from ltlib.launch import launch, seeds
 
     several, processes = fields.pop("seeds"), read("processes", fields.pop("processes"), 1)
     experiment = Experiment.parse(**_given(fields))
@@ -61,7 +62,7 @@ def train(**fields: str) -> None:
 
 def report(**fields: str) -> None:
     """Run ``notebooks/full_run.ipynb`` by papermill, and keep the executed notebook in the run folder."""
-    from ltlib.experiments import report as reports
+    from ltlib.launch import report as reports
 
     baseline = fields.pop("baseline") or ""
     reports.report(baseline=baseline, **_given(fields))
@@ -69,7 +70,7 @@ def report(**fields: str) -> None:
 
 def sweep(file: str, dry_run: bool, **options: str | None) -> int:
     """Train the experiments of a YAML file, several at a time; exit status 1 if one is not finished afterwards."""
-    from ltlib.experiments.sweep import sweep as train_all
+    from ltlib.launch.sweep import sweep as train_all
 
     tasks = train_all(file, dry_run=dry_run, **_given(options))
     return int(not dry_run and any(task.state != "finished" for task in tasks))
@@ -111,7 +112,8 @@ def runs_list() -> None:
 def runs_show(run: str) -> None:
     """Print what one run is and what came out, under every group rule."""
     from ltlib.evaluation.robust import as_lines
-    from ltlib.experiments import card, robustness, runs
+    from ltlib.experiments import robustness, runs
+    from ltlib.results import card
 
     found = runs.find(run)
     info = found.info
@@ -133,7 +135,8 @@ def runs_export(run: list[str], to: str, label: str | None) -> None:
     """Write the small plain-file form of finished runs, as data/reference_runs holds it."""
     from pathlib import Path
 
-    from ltlib.experiments import reference, runs
+    from ltlib.experiments import runs
+    from ltlib.results import reference
 
     for found in [runs.find(name) for name in run]:
         print(reference.export(found, Path(to), label or found.info["experiment"]["method"]))
@@ -143,8 +146,8 @@ def results(study: str, dataset: str, method: str, metric: list[str], rule: str,
     """Print tables over seeds of the stored studies and of one's own runs, and what stands behind each number."""
     from pathlib import Path
 
-    from ltlib.experiments import provenance, published, tables
-    from ltlib.experiments import results as room
+    from ltlib.results import provenance, published, tables
+    from ltlib.results import results as room
 
     records = room.only(room.measured([study] if study else []), dataset, method)
     rows = published.beside(records, metric, rule) if papers else room.table(records, metric, rule)
@@ -160,7 +163,7 @@ def data_prepare(**fields: str) -> None:
     """Download or decode the data of an experiment and print what it would train on."""
     from ltlib.experiments.experiment import Experiment
     from ltlib.experiments.prepare import prepare
-    from ltlib.experiments.profiles import resolve
+    from ltlib.experiments.recipe import resolve
 
     experiment = Experiment.parse(**_given(fields))
     recipe, _ = resolve(experiment)
@@ -186,7 +189,7 @@ def data_show() -> None:
 
 def doctor() -> None:
     """Check this machine."""
-    from ltlib.experiments.doctor import examine
+    from ltlib.doctor import examine
 
     print("\n".join(examine()))
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from ltlib import paths
-from ltlib.experiments import reference
+from ltlib.results import reference
 
 
 @dataclass(frozen=True)

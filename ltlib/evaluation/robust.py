@@ -24,8 +24,8 @@ from ltlib.data.augment import to_float
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import report_card
 from ltlib.evaluation.sanity import Check, sanity
+from ltlib.files import write_atomic
 from ltlib.methods.method import Method
-from ltlib.training.checkpoint import write_atomic
 
 
 def withstood(

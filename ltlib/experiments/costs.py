@@ -18,7 +18,7 @@ from ltlib.data.longtail import class_counts
 from ltlib.data.presets import PRESETS
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 from ltlib.methods import Method
 from ltlib.models.cost import cost
 

@@ -25,7 +25,7 @@ from ltlib.evaluation.evaluate import predict, report_card, used_parameters
 from ltlib.experiments import reuse, runs
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared, prepare
-from ltlib.experiments.profiles import Recipe, resolve
+from ltlib.experiments.recipe import Recipe, resolve
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
 from ltlib.models import Network

@@ -31,7 +31,7 @@ class Experiment:
         seed: of the training; the long-tailed subset is always the published one.
         data_dir: folder of the data set; empty means ``LTLIB_DATA``.
         overrides: changes to the recipe, ``"epochs=5, lr=0.05"``; names are fields of
-            ``ltlib.experiments.profiles.Recipe`` or hyper-parameters of the method.
+            ``ltlib.experiments.recipe.Recipe`` or hyper-parameters of the method.
 
     Raises:
         InputError: a value has the wrong type or is not allowed.

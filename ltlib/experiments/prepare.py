@@ -12,7 +12,7 @@ from ltlib.data.augment import seen_side, stored_side
 from ltlib.data.images import Dataset, Images, channel_statistics
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import Recipe, parse_overrides
+from ltlib.experiments.recipe import Recipe, parse_overrides
 
 
 @dataclass(frozen=True, eq=False)

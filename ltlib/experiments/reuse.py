@@ -15,7 +15,7 @@ from ltlib.errors import InputError
 from ltlib.experiments import runs
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared
-from ltlib.experiments.profiles import Recipe, parse_overrides
+from ltlib.experiments.recipe import Recipe, parse_overrides
 from ltlib.experiments.runs import Run
 from ltlib.methods import METHODS, Method
 from ltlib.training import checkpoint

@@ -16,9 +16,9 @@ from ltlib.evaluation.robust import kept, robust_report
 from ltlib.experiments import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 from ltlib.experiments.runs import Run
-from ltlib.training.checkpoint import write_atomic
+from ltlib.files import write_atomic
 from ltlib.training.device import choose_device
 
 ATTACKS = {

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ltlib import distributed, paths
 from ltlib.errors import InputError, nearest
-from ltlib.training.checkpoint import write_atomic
+from ltlib.files import write_atomic
 
 
 class RunInUse(InputError):

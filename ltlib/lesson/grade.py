@@ -30,9 +30,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from ltlib.errors import InputError, check_choice
-from ltlib.experiments.profiles import PROFILE
+from ltlib.experiments.recipe import PROFILE
+from ltlib.files import write_atomic
 from ltlib.lesson import slides
-from ltlib.training.checkpoint import write_atomic
 
 PROBE = ["checks the exercise above"]  # the tags of a cell that is put in
 WHOLE = 20  # a notebook may take so many times the limit of one cell

@@ -14,7 +14,7 @@ from ltlib import __version__, paths
 from ltlib.data.datasets import DATASETS
 from ltlib.errors import InputError, nearest
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import Recipe, resolve
+from ltlib.experiments.recipe import Recipe, resolve
 from ltlib.training.device import choose_device, hardware, resolve_precision
 
 

@@ -142,7 +142,7 @@ def gains(rows: Sequence[dict], title: str) -> Picture:
     """What methods add to the baseline: ours with its interval over seeds, and what the papers report.
 
     Args:
-        rows: of :func:`ltlib.experiments.published.gains`.
+        rows: of :func:`ltlib.results.published.gains`.
         title: above the figure.
     """
     labels = list(dict.fromkeys((row["study"], row["label"]) for row in rows))

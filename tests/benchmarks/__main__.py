@@ -20,7 +20,7 @@ from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.execute import revision, versions
 from ltlib.experiments.runs import as_text
-from ltlib.training.checkpoint import write_atomic
+from ltlib.files import write_atomic
 from ltlib.training.device import choose_device, hardware, resolve_precision, use_available_cores
 from tests.benchmarks import growth, limit
 from tests.benchmarks.race import peak_memory, race

@@ -16,7 +16,7 @@ from ltlib.data.presets import PRESETS
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_doctor_finds_this_machine_fit(capsys):
 def test_doctor_names_a_missing_match(monkeypatch):
     import torchvision
 
-    from ltlib.experiments import doctor
+    from ltlib import doctor
 
     def broken(*arguments):
         raise RuntimeError("operator torchvision::nms does not exist")
@@ -90,7 +90,7 @@ def test_doctor_names_a_missing_match(monkeypatch):
 def test_doctor_names_a_folder_that_is_not_writable(monkeypatch):
     import os
 
-    from ltlib.experiments import doctor
+    from ltlib import doctor
 
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert any(line.startswith("!! LTLIB_RUNS") for line in doctor.examine())

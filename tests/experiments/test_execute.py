@@ -18,7 +18,7 @@ from ltlib.experiments import runs
 from ltlib.experiments.execute import build, execute, on_device
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 
 SMOKE = Experiment(profile="smoke")
 

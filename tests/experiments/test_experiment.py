@@ -4,7 +4,7 @@ import pytest
 
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import Recipe, parse_overrides, resolve, with_method
+from ltlib.experiments.recipe import Recipe, parse_overrides, resolve, with_method
 
 BAD = [
     ({"method": "balanced-softmax"}, "method 'balanced-softmax' is not known. Did you mean 'balanced_softmax'"),

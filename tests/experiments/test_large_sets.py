@@ -17,11 +17,11 @@ from ltlib.errors import InputError
 from ltlib.experiments import execute as executing
 from ltlib.experiments import experiment as experiments
 from ltlib.experiments import prepare as preparing
-from ltlib.experiments import profiles
+from ltlib.experiments import recipe as profiles
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import Recipe, resolve
+from ltlib.experiments.recipe import Recipe, resolve
 from ltlib.methods.reslt import class_sets
 from ltlib.models import pretrained
 from ltlib.training.schedule import SCHEDULES

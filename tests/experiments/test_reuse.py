@@ -9,7 +9,7 @@ from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 
 
 def smoke(method, overrides="", **fields):

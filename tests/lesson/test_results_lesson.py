@@ -9,9 +9,9 @@ import pytest
 
 from ltlib import paths
 from ltlib.evaluation.spread import interval, paired
-from ltlib.experiments import published, reference, results
 from ltlib.lesson import results_plots
 from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.results import published, reference, results
 
 
 def around(mean, half):

@@ -13,10 +13,10 @@ from torch import nn
 
 from ltlib import methods, paths
 from ltlib.data.loader import Batch
-from ltlib.experiments import card, reference
 from ltlib.lesson import robust_tail_plots
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
 from ltlib.models import Network
+from ltlib.results import card, reference
 
 
 def log_softmax(z):

@@ -10,7 +10,7 @@ from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 from ltlib.methods.method import hyperparameters
 
 COUNTS = torch.tensor([20, 20, 20])

@@ -11,7 +11,7 @@ from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 from ltlib.methods.margins import CosineClassifier, margins, with_margin
 from ltlib.training.device import reproducible
 from ltlib.training.engine import Engine, Options

@@ -11,7 +11,7 @@ from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
 
 COUNTS = torch.tensor([100, 30, 5])
 EQUAL = torch.tensor([20, 20, 20])

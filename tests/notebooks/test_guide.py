@@ -10,8 +10,8 @@ import pytest
 from ltlib import paths
 from ltlib.__main__ import _parser
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import Recipe, resolve
-from ltlib.experiments.sweep_file import read_sweep
+from ltlib.experiments.recipe import Recipe, resolve
+from ltlib.launch.sweep_file import read_sweep
 from ltlib.lesson import grade
 from ltlib.lesson.slides import lessons
 from ltlib.methods import METHODS

@@ -9,7 +9,8 @@ import pytest
 
 from ltlib import paths
 from ltlib.data import glyphs
-from ltlib.experiments import reference, runs
+from ltlib.experiments import runs
+from ltlib.results import reference
 from tests import evidence, quotes
 from tests.evidence import Value, named_studies
 from tests.quotes import Quote, Section

@@ -18,7 +18,7 @@ from ltlib import paths
 from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.sweep_plan import plan
+from ltlib.launch.tasks import plan
 from tests.reliability.kill import outcome
 
 LONG = "epochs=30"  # some seconds: time enough to be killed in

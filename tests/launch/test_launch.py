@@ -5,7 +5,7 @@ from ltlib.__main__ import main
 from ltlib.errors import InputError
 from ltlib.experiments import runs
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.launch import train_on
+from ltlib.launch.launch import train_on
 
 SMOKE = Experiment(profile="smoke", imbalance_factor=2.0, overrides="image_size=8, num_classes=3, n_max=20")
 

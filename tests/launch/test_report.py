@@ -11,8 +11,8 @@ from ltlib.__main__ import main
 from ltlib.experiments import execute as executing
 from ltlib.experiments import runs
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.fill_in import KernelKilled, fill_in
-from ltlib.experiments.report import expected_run
+from ltlib.launch.fill_in import KernelKilled, fill_in
+from ltlib.launch.report import expected_run
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "full_run.ipynb"
 

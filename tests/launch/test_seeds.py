@@ -12,8 +12,8 @@ from ltlib.errors import InputError
 from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.report import expected_run
-from ltlib.experiments.seeds import parse_seeds, train_together
+from ltlib.launch.report import expected_run
+from ltlib.launch.seeds import parse_seeds, train_together
 
 SMALL = "image_size=8, num_classes=3, n_max=20, epochs=2"
 SMOKE = {"profile": "smoke", "method": "mixup", "imbalance_factor": 2.0, "overrides": SMALL}

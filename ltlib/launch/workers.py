@@ -23,12 +23,12 @@ from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecClus
 
 from ltlib import paths
 from ltlib.errors import InputError
-from ltlib.experiments.fill_in import CellFailed, fill_in
+from ltlib.launch.fill_in import CellFailed, fill_in
 
 if TYPE_CHECKING:  # they would bring torch into every worker
     from ltlib.experiments.experiment import Experiment
     from ltlib.experiments.runs import Run
-    from ltlib.experiments.sweep_file import Options
+    from ltlib.launch.sweep_file import Options
 
 MARK = "LTLIB_SWEEP"  # in the environment of every kernel: the sweep it belongs to
 HOPELESS = ("InputError", "TrainingStopped")  # the same experiment will fail with the same sentence again

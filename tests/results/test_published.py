@@ -8,8 +8,8 @@ from scipy import stats
 
 from ltlib import paths
 from ltlib.__main__ import main
-from ltlib.experiments import published, reference, results
 from ltlib.methods import METHODS
+from ltlib.results import published, reference, results
 
 FILE = paths.project() / "data" / "published_results.csv"
 COLUMNS = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ltlib import paths
-from ltlib.experiments import predictions, reference, results, robustness, runs
-from ltlib.experiments.predictions import Arrays
+from ltlib.experiments import robustness, runs
+from ltlib.results import predictions, reference, results
+from ltlib.results.predictions import Arrays
 
 NOT_STORED = "not stored for this run"
 
@@ -15,7 +16,7 @@ def provenance(row: dict[str, object]) -> list[dict[str, str]]:
     """One list of facts for each run behind a row.
 
     Args:
-        row: of :func:`ltlib.experiments.results.table`.
+        row: of :func:`ltlib.results.results.table`.
 
     Returns:
         For each run ``run``, ``command``, ``after`` (the command of the run that it starts from, if it does),

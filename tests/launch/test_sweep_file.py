@@ -3,8 +3,8 @@ import pytest
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.sweep_file import Options, read_sweep
-from ltlib.experiments.sweep_plan import plan
+from ltlib.launch.sweep_file import Options, read_sweep
+from ltlib.launch.tasks import plan
 
 EXAMPLES = sorted((paths.project() / "notebooks" / "sweeps").glob("*.yaml"))
 

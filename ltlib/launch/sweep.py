@@ -21,7 +21,7 @@ instance on Slurm (``pip install dask-jobqueue``) or on Kubernetes (``pip instal
     cluster = KubeCluster(name="ltlib", image="AN/IMAGE/WITH/LTLIB", resources={"limits": {"nvidia.com/gpu": "1"}})
     cluster.scale(8)
 
-    from ltlib.experiments.sweep import sweep
+    from ltlib.launch.sweep import sweep
     sweep("FILE.yaml", scheduler=cluster.scheduler_address)
 """
 
@@ -32,10 +32,10 @@ from collections import Counter
 from pathlib import Path
 
 from ltlib.errors import InputError
-from ltlib.experiments import sweep_results as results
 from ltlib.experiments.execute import command
-from ltlib.experiments.sweep_file import Options, read_sweep
-from ltlib.experiments.sweep_plan import Task, plan
+from ltlib.launch import sweep_results as results
+from ltlib.launch.sweep_file import Options, read_sweep
+from ltlib.launch.tasks import Task, plan
 from ltlib.training.progress import Board
 
 GLANCE = 0.2  # seconds between two looks at what the workers do
@@ -49,9 +49,9 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
     ``if __name__ == "__main__":``, because its workers import the script.
 
     Args:
-        file: see :mod:`ltlib.experiments.sweep_file`.
+        file: see :mod:`ltlib.launch.sweep_file`.
         dry_run: only print the runs, their states and their commands.
-        options: fields of `ltlib.experiments.sweep_file.Options`, which win over those of the file.
+        options: fields of `ltlib.launch.sweep_file.Options`, which win over those of the file.
 
     Returns:
         One task for each run, with its state and, if it is not finished, the reason.
@@ -98,7 +98,7 @@ class _Sweep:
             InputError: Dask is not installed, or its scheduler does not answer.
         """
         try:
-            from ltlib.experiments.sweep_workers import connected
+            from ltlib.launch.workers import connected
         except ImportError as error:
             raise InputError("Dask is not installed: pip install 'ltlib[sweep]'.") from error
         with connected(self.options, len(self.waiting)) as crew:

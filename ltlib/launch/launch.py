@@ -11,10 +11,10 @@ import sys
 import joblib
 
 from ltlib.errors import InputError
-from ltlib.experiments import child
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.report import expected_run
 from ltlib.experiments.runs import Run
+from ltlib.launch import child
+from ltlib.launch.report import expected_run
 
 
 def train_on(processes: int, experiment: Experiment) -> Run:

@@ -16,8 +16,9 @@ from ltlib import paths
 from ltlib.data.longtail import RULES
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.evaluation.spread import interval
-from ltlib.experiments import card, reference, robustness, runs
-from ltlib.experiments.profiles import parse_overrides
+from ltlib.experiments import robustness, runs
+from ltlib.experiments.recipe import parse_overrides
+from ltlib.results import card, reference
 
 OWN = "runs"  # the study that holds the reader's own runs
 GROUPS = ("", *(f" {group}" for group in card.GROUPS))

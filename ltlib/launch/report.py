@@ -9,10 +9,10 @@ from ltlib import paths
 from ltlib.experiments import runs
 from ltlib.experiments.execute import describe, run_id
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.fill_in import fill_in
 from ltlib.experiments.prepare import prepare
-from ltlib.experiments.profiles import resolve, with_method
+from ltlib.experiments.recipe import resolve, with_method
 from ltlib.experiments.reuse import natural_run, stage1_run
+from ltlib.launch.fill_in import fill_in
 
 NOTEBOOK = "full_run.ipynb"
 

@@ -13,13 +13,15 @@ import torch
 from ltlib import paths
 from ltlib.__main__ import main
 from ltlib.errors import InputError
-from ltlib.experiments import runs, sweep_results, sweep_workers
+from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.report import expected_run
-from ltlib.experiments.sweep import _Sweep, sweep
-from ltlib.experiments.sweep_file import Options
-from ltlib.experiments.sweep_plan import Task, plan
+from ltlib.launch import sweep_results
+from ltlib.launch import workers as sweep_workers
+from ltlib.launch.report import expected_run
+from ltlib.launch.sweep import _Sweep, sweep
+from ltlib.launch.sweep_file import Options
+from ltlib.launch.tasks import Task, plan
 from ltlib.training.progress import Board
 
 SMOKE = Experiment(profile="smoke")
@@ -251,13 +253,13 @@ def test_the_board_redraws_its_block_on_a_terminal_and_keeps_logs_plain(monkeypa
 
 def test_training_one_run_and_reading_about_sweeps_needs_no_dask():
     code = (
-        "import sys, ltlib.__main__, ltlib.experiments.execute, ltlib.experiments.report, ltlib.experiments.sweep\n"
+        "import sys, ltlib.__main__, ltlib.experiments.execute, ltlib.launch.report, ltlib.launch.sweep\n"
         "assert not {'dask', 'distributed', 'yaml', 'papermill'} & set(sys.modules)\n"
-        "import ltlib.experiments.fill_in\n"
+        "import ltlib.launch.fill_in\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
 
 
 def test_a_worker_starts_without_torch():
-    code = "import sys, ltlib.experiments.sweep_workers\nassert 'torch' not in sys.modules"
+    code = "import sys, ltlib.launch.workers\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

@@ -5,7 +5,7 @@ The numbers that lessons quote from them are looked up by ``tests/notebooks/test
 
 import pytest
 
-from ltlib.experiments import reference
+from ltlib.results import reference
 
 STUDIES = sorted(folder.name for folder in reference.studies().iterdir() if folder.is_dir())
 

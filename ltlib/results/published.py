@@ -15,10 +15,10 @@ from ltlib import paths
 from ltlib.data.longtail import class_counts
 from ltlib.data.presets import PRESETS
 from ltlib.evaluation.spread import paired
-from ltlib.experiments import results
 from ltlib.experiments.costs import BALANCED
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.profiles import resolve
+from ltlib.experiments.recipe import resolve
+from ltlib.results import results
 
 DATASETS = {
     "CIFAR-10": "cifar10",
@@ -56,8 +56,8 @@ def beside(records: list[dict], metrics: Sequence[str] = COMPARED, rule: str = "
     """Each number of ours that a paper reports too: one row for each pair.
 
     Args:
-        records: of :func:`ltlib.experiments.results.measured`.
-        metrics, rule: of :func:`ltlib.experiments.results.table`.
+        records: of :func:`ltlib.results.results.measured`.
+        metrics, rule: of :func:`ltlib.results.results.table`.
 
     Returns:
         Its rows with ``paper``, ``its method``, ``its backbone``, ``its metric``, ``its value``, ``difference`` (ours
@@ -76,7 +76,7 @@ def gains(records: list[dict], metric: str = "accuracy", baseline: str = "cross-
     """What each method adds to the baseline, ours beside a paper's, where one source reports both numbers.
 
     Args:
-        records: of :func:`ltlib.experiments.results.measured`.
+        records: of :func:`ltlib.results.results.measured`.
         metric: one of ``COMPARED`` that is not under attack.
         baseline: a label.
 
@@ -142,7 +142,7 @@ def reasons(row: dict, record: dict, theirs: dict) -> list[str]:
     """What differs between our number and theirs, from the facts: data, recipe, method, selection, attack, seeds.
 
     Args:
-        row: of :func:`ltlib.experiments.results.table`.
+        row: of :func:`ltlib.results.results.table`.
         record: the first run behind it.
         theirs: a row of :func:`read`.
     """

@@ -7,9 +7,10 @@ import pytest
 
 from ltlib.__main__ import main
 from ltlib.errors import InputError
-from ltlib.experiments import reference, robustness, runs
+from ltlib.experiments import robustness, runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.results import reference
 
 
 @pytest.fixture

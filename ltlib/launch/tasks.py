@@ -10,7 +10,7 @@ from ltlib.errors import InputError
 from ltlib.experiments.execute import build, command, describe, run_id
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared, prepare
-from ltlib.experiments.profiles import Recipe, parse_overrides, resolve
+from ltlib.experiments.recipe import Recipe, parse_overrides, resolve
 from ltlib.experiments.reuse import natural_run, stage1_run
 from ltlib.experiments.runs import Run
 from ltlib.training.engine import Options as TrainingOptions

@@ -7,9 +7,10 @@ import pytest
 
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import report_card
-from ltlib.experiments import predictions, reference, robustness
+from ltlib.experiments import robustness
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.results import predictions, reference
 
 HALF_A_STEP = 0.5 / predictions.STEPS
 COUNTS = np.array([500, 300, 180, 107, 64, 38, 23, 13, 8, 5])

@@ -13,7 +13,7 @@ from pathlib import Path
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments import runs
-from ltlib.training.checkpoint import write_atomic
+from ltlib.files import write_atomic
 
 Rows = list[dict[str, object]]
 

@@ -9,8 +9,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from ltlib.experiments import reference, robustness
+from ltlib.experiments import robustness
 from ltlib.experiments.runs import Run
+from ltlib.results import reference
 
 GROUPS = ("many", "medium", "few")
 
@@ -27,7 +28,7 @@ def row(
     """The report card of a model, flat. Fractions; None where something was not measured.
 
     Args:
-        record: the ``info`` of a finished run, or a record of :func:`ltlib.experiments.reference.read`.
+        record: the ``info`` of a finished run, or a record of :func:`ltlib.results.reference.read`.
         reports: its robust reports.
         rule: of the groups.
         epsilon, norm: of the robust reports that count.
@@ -76,7 +77,7 @@ def of_study(study: str, **options: object) -> dict[str, list[dict[str, object]]
 
 def means(cards: dict[str, list[dict[str, object]]], names: Sequence[str]) -> list[dict[str, object]]:
     """A table: for each label the number of seeds and the means over the seeds for which a name was measured; None
-    where it never was. Spreads and intervals are in :mod:`ltlib.experiments.results`."""
+    where it never was. Spreads and intervals are in :mod:`ltlib.results.results`."""
     rows = []
     for label, seeds in cards.items():
         measured = {name: [card[name] for card in seeds if card[name] is not None] for name in names}

@@ -13,9 +13,10 @@ from ltlib.attacks import APGD
 from ltlib.data.longtail import shot_groups
 from ltlib.evaluation import robust
 from ltlib.evaluation.evaluate import used_parameters
-from ltlib.experiments import card, reference, robustness
+from ltlib.experiments import robustness
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.results import card, reference
 
 EPSILON = 1 / 255  # small, so that some images of a network this short trained withstand
 

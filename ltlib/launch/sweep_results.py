@@ -14,8 +14,8 @@ from ltlib import paths
 from ltlib.experiments import runs
 from ltlib.experiments.execute import command
 from ltlib.experiments.experiment import FIELDS
-from ltlib.experiments.sweep_plan import Task
-from ltlib.training.checkpoint import write_atomic
+from ltlib.files import write_atomic
+from ltlib.launch.tasks import Task
 
 MEASURES = ("accuracy", "many", "medium", "few", "ECE")
 RULE = "threshold"  # of the groups many, medium and few

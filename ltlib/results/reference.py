@@ -2,7 +2,7 @@
 
 ``data/reference_runs/<study>/<run id>.json`` holds everything that a number needs to be believed: command, recipe,
 data, hardware, versions, commit, SHA-256 of the weights, the report card, the learning curve, and the robust reports
-that were there. ``<run id>.npz`` beside it holds the predictions (``ltlib/experiments/predictions.py``). ``label`` is
+that were there. ``<run id>.npz`` beside it holds the predictions (``ltlib/results/predictions.py``). ``label`` is
 the row of the table that the run belongs to; runs with one label differ in their seeds.
 """
 
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from ltlib import paths
 from ltlib.errors import InputError
-from ltlib.experiments import predictions, robustness
+from ltlib.experiments import robustness
 from ltlib.experiments.runs import Run
-from ltlib.training.checkpoint import write_atomic
+from ltlib.files import write_atomic
+from ltlib.results import predictions
 
 KEPT = (
     "id",

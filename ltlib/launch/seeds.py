@@ -16,10 +16,10 @@ from dataclasses import replace
 import joblib
 
 from ltlib.errors import InputError
-from ltlib.experiments import child
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.runs import Run
-from ltlib.experiments.sweep_plan import plan
+from ltlib.launch import child
+from ltlib.launch.tasks import plan
 from ltlib.training.device import choose_device
 
 

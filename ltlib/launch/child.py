@@ -1,4 +1,4 @@
-"""Train one experiment in a process that another one started: ``python -m ltlib.experiments.child FIELDS-AS-JSON``."""
+"""Train one experiment in a process that another one started: ``python -m ltlib.launch.child FIELDS-AS-JSON``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start(launcher: list[str], experiment: Experiment, threads: int, label: str 
         the exit status.
     """
     process = subprocess.Popen(
-        [*launcher, "ltlib.experiments.child", json.dumps(asdict(experiment))],
+        [*launcher, "ltlib.launch.child", json.dumps(asdict(experiment))],
         env={"OMP_NUM_THREADS": str(max(1, threads))} | os.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

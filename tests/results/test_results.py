@@ -12,10 +12,10 @@ from scipy import stats
 from ltlib import paths
 from ltlib.__main__ import main
 from ltlib.errors import InputError
-from ltlib.experiments import published, reference, results, tables
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.provenance import as_lines, provenance
+from ltlib.results import published, reference, results, tables
+from ltlib.results.provenance import as_lines, provenance
 
 STUDIES = reference.names()
 
