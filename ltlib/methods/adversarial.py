@@ -61,6 +61,8 @@ class AdversarialTraining(Method):
         InputError: a value is not allowed.
     """
 
+    label = "AT"
+
     def __init__(
         self,
         network: Network,
@@ -176,6 +178,8 @@ class ATBSL(AdversarialTraining):
         InputError: a value is not allowed.
     """
 
+    label = "AT-BSL"
+
     def __init__(
         self,
         network: Network,
@@ -206,6 +210,8 @@ class ALP(AdversarialTraining):
         InputError: a value is not allowed.
     """
 
+    label = "ALP"
+
     def __init__(self, network: Network, counts: Tensor, *, alpha: float = 1.0, **settings: object):
         super().__init__(network, counts, **settings)
         self.alpha = check_weight("alpha", alpha)
@@ -226,6 +232,8 @@ class TRADES(AdversarialTraining):
     Raises:
         InputError: a value is not allowed.
     """
+
+    label = "TRADES 6"
 
     def __init__(
         self, network: Network, counts: Tensor, *, trades_beta: float = 6.0, attack: str = "kl", **settings: object

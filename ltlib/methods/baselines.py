@@ -24,6 +24,8 @@ from ltlib.models import Network
 class CrossEntropy(Method):
     """Empirical risk minimisation: what everything else is compared with."""
 
+    label = "cross-entropy"
+
     def loss(self, batch: Batch) -> Tensor:
         return F.cross_entropy(self.network(batch.x).float(), batch.y)
 
@@ -37,6 +39,8 @@ class Mixup(Method):
     Raises:
         InputError: ``alpha`` is not above 0.
     """
+
+    label = "mixup"
 
     def __init__(self, network: Network, counts: Tensor, *, alpha: float = 1.0):
         super().__init__(network, counts)
@@ -75,6 +79,8 @@ class Resampling(CrossEntropy):
         InputError: the sampler is unknown.
     """
 
+    label = "re-sampling"
+
     def __init__(self, network: Network, counts: Tensor, *, sampler: str = "class_balanced"):
         super().__init__(network, counts)
         check_choice("sampler", sampler, SAMPLERS)
@@ -95,6 +101,8 @@ class Reweighting(Method):
     Raises:
         InputError: ``cb_beta`` is outside [0, 1).
     """
+
+    label = "class-balanced weights"
 
     def __init__(self, network: Network, counts: Tensor, *, cb_beta: float = 0.9999):
         super().__init__(network, counts)
@@ -124,6 +132,8 @@ class Focal(Reweighting):
         InputError: a value is out of its range.
     """
 
+    label = "focal"
+
     def __init__(self, network: Network, counts: Tensor, *, gamma: float = 1.0, cb_beta: float = 0.0):
         super().__init__(network, counts, cb_beta=cb_beta)
         self.gamma = check_weight("gamma", gamma)
@@ -149,6 +159,8 @@ class DeferredReweighting(Reweighting):
     Raises:
         InputError: a value is out of its range.
     """
+
+    label = "CE-DRW"
 
     def __init__(self, network: Network, counts: Tensor, *, drw_start: float = 0.8, cb_beta: float = 0.9999):
         super().__init__(network, counts, cb_beta=cb_beta)
@@ -193,6 +205,8 @@ class BalancedSoftmax(Method):
         InputError: ``mixup_alpha`` is below 0.
     """
 
+    label = "Balanced Softmax"
+
     def __init__(self, network: Network, counts: Tensor, *, mixup_alpha: float = 0.0):
         super().__init__(network, counts)
         self.mixup_alpha = check_weight("mixup_alpha", mixup_alpha)
@@ -214,6 +228,8 @@ class LogitAdjustment(Method):
     Raises:
         InputError: ``tau`` is not above 0 or the form is unknown.
     """
+
+    label = "logit adjustment, post hoc"
 
     def __init__(self, network: Network, counts: Tensor, *, tau: float = 1.0, form: str = "posthoc"):
         super().__init__(network, counts)
@@ -240,6 +256,8 @@ class TauNormalization(CrossEntropy):
     Raises:
         InputError: ``tau`` is below 0.
     """
+
+    label = "tau-norm"
 
     def __init__(self, network: Network, counts: Tensor, *, tau: float = 1.0):
         super().__init__(network, counts)

@@ -46,6 +46,8 @@ class LBGAT(AdversarialTraining):
         InputError: a value is not allowed.
     """
 
+    label = "LBGAT0"
+
     def __init__(
         self,
         network: Network,
@@ -117,6 +119,8 @@ class BGAT(LBGAT):
     Raises:
         InputError: a value is not allowed, or no run is named.
     """
+
+    label = "BGAT"
 
     def __init__(self, network: Network, counts: Tensor, *, natural_run: str = "", **settings: object):
         super().__init__(network, counts, **settings)

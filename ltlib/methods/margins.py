@@ -66,6 +66,8 @@ class LDAM(DeferredReweighting):
         InputError: a value is out of its range.
     """
 
+    label = "LDAM-DRW"
+
     def __init__(
         self, network: Network, counts: Tensor, *, max_margin: float = 0.5, scale: float = 30.0, **settings: object
     ):

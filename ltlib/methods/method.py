@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -44,11 +45,16 @@ class Method(nn.Module):
     ``__init__``, with the published values as defaults: they are what overrides of an experiment may name. With
     ``**settings`` a subclass hands those of its base on.
 
+    Attributes:
+        label: the name of the method with its published settings in every table, in the words of the papers.
+
     Args:
         network: normalisation, backbone, classifier.
         counts: float tensor (K,), training images of each class. Kept as a buffer, so that it follows the
             method to its device; not part of the weights.
     """
+
+    label: ClassVar[str]
 
     def __init__(self, network: Network, counts: Tensor):
         super().__init__()

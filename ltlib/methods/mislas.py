@@ -210,12 +210,16 @@ class TwoStage(Method):
 class CRT(TwoStage):
     """Classifier re-training (Kang et al. 2020): r = 0, s = 1, a new W with the full learning rate."""
 
+    label = "cRT"
+
     reset_classifier = True
     learn_classifier = True
 
 
 class LWS(TwoStage):
     """Learnable weight scaling (Kang et al. 2020): r = 1, dW = 0, one factor s a class."""
+
+    label = "LWS"
 
     learn_scale = True
 
@@ -232,6 +236,8 @@ class MiSLAS(TwoStage):
     Raises:
         InputError: a value is out of its range.
     """
+
+    label = "MiSLAS"
 
     learn_classifier = True
     learn_scale = True

@@ -155,6 +155,8 @@ class ResLT(Method):
         InputError: a value is out of its range, or the sets are not defined for these classes.
     """
 
+    label = "ResLT"
+
     def __init__(
         self,
         network: Network,
