@@ -150,6 +150,12 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
 
 
+def default_rule(num_classes: int) -> str:
+    """The group rule of tables and figures where none is named: ``papers`` where it is defined for this number of
+    classes, otherwise ``threshold``."""
+    return "papers" if num_classes in PAPER_GROUPS else "threshold"
+
+
 def shot_groups(counts: np.ndarray, rule: str = "threshold") -> dict[str, np.ndarray]:
     """Class indices of the groups many, medium and few under one of the field's two conventions.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +17,34 @@ from ltlib.errors import InputError
 from ltlib.evaluation import calibration
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
 from ltlib.methods.method import Method
+
+
+class Measure(NamedTuple):
+    """One number of the report card.
+
+    Attributes:
+        name: how tables and the command line call it.
+        of: logits float32 (N, K), their probabilities (N, K) and true classes (N,) -> the number.
+        is_share: whether it is a fraction, which tables print in per cent.
+    """
+
+    name: str
+    of: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+    is_share: bool = True
+
+
+# Key in the stored report card -> what it is. A measure in this table is measured by every run, overall and per group,
+# and has its name in `results`, in exported tables and in lessons.
+MEASURES = {
+    "accuracy": Measure("accuracy", lambda z, p, y: float((z.argmax(axis=1) == y).mean())),
+    "ece": Measure("ECE", lambda z, p, y: calibration.ece(p, y)),
+    "mce": Measure("MCE", lambda z, p, y: calibration.mce(p, y)),
+    "adaptive_ece": Measure("adaptive ECE", lambda z, p, y: calibration.adaptive_ece(p, y)),
+    "classwise_ece": Measure("classwise ECE", lambda z, p, y: calibration.classwise_ece(p, y)),
+    "confidence_gap": Measure("confidence gap", lambda z, p, y: calibration.confidence_gap(p, y)),
+    "nll": Measure("NLL", lambda z, p, y: calibration.nll(z, y), is_share=False),
+    "brier": Measure("Brier score", lambda z, p, y: calibration.brier(p, y), is_share=False),
+}
 
 
 @torch.inference_mode()
@@ -115,13 +146,4 @@ def _group(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray, accuracy
 
 def _measures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     p = calibration.probabilities(logits)
-    return {
-        "accuracy": float((logits.argmax(axis=1) == labels).mean()),
-        "ece": calibration.ece(p, labels),
-        "mce": calibration.mce(p, labels),
-        "adaptive_ece": calibration.adaptive_ece(p, labels),
-        "classwise_ece": calibration.classwise_ece(p, labels),
-        "confidence_gap": calibration.confidence_gap(p, labels),
-        "nll": calibration.nll(logits, labels),
-        "brier": calibration.brier(p, labels),
-    }
+    return {key: measure.of(logits, p, labels) for key, measure in MEASURES.items()}

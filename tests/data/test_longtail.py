@@ -138,3 +138,11 @@ def test_holdout_is_a_partition_that_leaves_every_class_something():
     train, validation = longtail.holdout(labels, 0.2)
     assert sorted([*train, *validation]) == list(range(61))
     assert np.bincount(labels[validation], minlength=3).tolist() == [10, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "rule"), [(10, "papers"), (100, "papers"), (40, "threshold"), (2, "threshold")]
+)
+def test_the_default_rule_is_that_of_the_papers_where_they_have_one(num_classes, rule):
+    assert longtail.default_rule(num_classes) == rule
+    assert set(longtail.shot_groups(np.arange(num_classes)[::-1] + 1, rule)) == {"many", "medium", "few"}
