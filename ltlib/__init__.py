@@ -1,14 +1,28 @@
 """ltlib: long-tailed and robust image recognition, written to be read.
 
-The floors of the house, from the ground up; a room imports only from floors below it:
-
-1. :mod:`ltlib.data`, :mod:`ltlib.models`: images, long-tailed splits, samplers, augmentation; networks.
-2. :mod:`ltlib.methods`, :mod:`ltlib.evaluation`: one room a paper; accuracy and calibration.
-3. :mod:`ltlib.training`: the engine that trains any method, saves, and resumes bit for bit.
-4. :mod:`ltlib.experiments`: the vocabulary of an experiment, its sizes, and the run store.
-5. :mod:`ltlib.lesson`, ``python -m ltlib``: figures and notebook helpers; the command line.
-
-Nothing is imported here, so that ``import ltlib`` stays instant.
+ARCHITECTURE.md at the top of the repository says what each folder answers and where to begin reading. Nothing else is
+imported here, which keeps ``import ltlib`` instant.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ltlib.methods import Method
+
 __version__ = "0.1.0"
+
+
+def load(name: str) -> Method:
+    """A trained network that comes with the project, ready to predict; see :mod:`ltlib.results.networks`.
+
+    Args:
+        name: such as ``cifar10_lt_paper/mislas``; ``ltlib.results.networks.names()`` lists all.
+
+    Raises:
+        InputError: no network is called so, or its file is damaged.
+    """
+    from ltlib.results import networks
+
+    return networks.load(name)

@@ -1,0 +1,130 @@
+"""Trained networks that travel with the project, and the one call that opens them.
+
+``data/reference_runs/<study>/networks/<name>.safetensors`` is, byte for byte, the ``weights.safetensors`` of a run
+whose record is in the study: the SHA-256 of the weights leads from the one to the other. ``<name>.md`` beside it is
+the model card, written from the record.
+
+    >>> import ltlib
+    >>> method = ltlib.load("cifar10_lt_paper/mislas")
+    >>> logits = method.logits(images)  # images: float in [0, 1], (N, 3, 32, 32)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as from_safetensors
+
+from ltlib import methods, models
+from ltlib.errors import InputError, check_choice
+from ltlib.experiments.runs import Run
+from ltlib.files import write_atomic
+from ltlib.methods import Method
+from ltlib.paths import make_folder
+from ltlib.results import reference
+
+FOLDER = "networks"
+
+
+def names() -> list[str]:
+    """The stored networks, as ``<study>/<name>``."""
+    return sorted(
+        f"{file.parent.parent.name}/{file.stem}" for file in reference.studies().glob(f"*/{FOLDER}/*.safetensors")
+    )
+
+
+def load(name: str) -> Method:
+    """A stored network with everything its method adds to it, on the CPU, in evaluation mode.
+
+    Args:
+        name: one of :func:`names`, such as ``cifar10_lt_paper/mislas``.
+
+    Raises:
+        InputError: no network is called so, or its file is not the one that the study's record describes.
+    """
+    check_choice("network", name, names())
+    study, _, stem = name.partition("/")
+    content = (reference.studies() / study / FOLDER / f"{stem}.safetensors").read_bytes()
+    method = untrained(record_of(study, content))
+    method.load_state_dict(from_safetensors(content))
+    return method.eval()
+
+
+def record_of(study: str, content: bytes) -> dict:
+    """The record of the run that these weights are of.
+
+    Raises:
+        InputError: the study has no record of such weights.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    for record in reference.read(study):
+        if record["weights_sha256"] == sha256:
+            return record
+    raise InputError(
+        f"Study {study} has no record of weights with SHA-256 {sha256}: the file is damaged. "
+        f"Restore it with 'git checkout data/reference_runs/{study}'."
+    )
+
+
+def untrained(record: dict) -> Method:
+    """The method that a record describes, with weights that are not trained."""
+    recipe, data = record["recipe"], record["data"]
+    mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
+    network = models.make(
+        recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), recipe.get("frozen", False)
+    )
+    return methods.make(
+        record["experiment"]["method"], network, torch.tensor(data["counts"]), **record["hyperparameters"]
+    )
+
+
+def store(run: Run, study: Path, name: str) -> Path:
+    """Put the weights of an exported run among the networks of its study, with a model card; returns the weights' file.
+
+    Raises:
+        InputError: the run has not been exported into the study.
+    """
+    content = (run.folder / "weights.safetensors").read_bytes()
+    record = record_of(study.name, content)
+    file = make_folder(study / FOLDER, "--to") / f"{name}.safetensors"
+    write_atomic(file, content)
+    write_atomic(file.with_suffix(".md"), card(record, f"{study.name}/{name}").encode())
+    return file
+
+
+def card(record: dict, name: str) -> str:
+    """The model card of a stored network, in Markdown, made of nothing but its record."""
+    data, recipe, metrics, e = record["data"], record["recipe"], record["metrics"], record["experiment"]
+    own = ", ".join(f"{key}={value}" for key, value in record["hyperparameters"].items() if value != "")
+    groups = metrics["groups"].get("papers") or metrics["groups"]["threshold"]
+    per_group = ", ".join(f"{g} {v['accuracy']:.1%}" for g, v in groups.items() if v["accuracy"] is not None)
+    hardware = record["hardware"]
+    return f"""# {name}
+
+{record["label"]}: {recipe["backbone"]} trained on {data["name"]}, {data["train_images"]:,} images, imbalance factor
+{e["imbalance_factor"]:g} ({e["imbalance_type"]}), seed {e["seed"]}.
+
+- Test accuracy {metrics["accuracy"]:.2%}, ECE {metrics["ece"]:.2%} on {metrics["test_images"]:,} images, after the
+  last epoch. By group: {per_group}.
+- Recipe: {recipe["epochs"]} epochs, batch size {recipe["batch_size"]}, learning rate {recipe["lr"]:g}, weight decay
+  {recipe["weight_decay"]:g}, schedule {recipe["schedule"]}, precision {record.get("precision", "float32")}.
+- Settings of the method: {own or "none"}.
+- Trained in {record["seconds"] / 3600:.1f} hours on one {hardware["device"]}, {hardware.get("threads", 1)} thread(s),
+  torch {record["versions"]["torch"]}.
+- Run: `{record["id"]}`. Command: `{record["command"]}`.
+- SHA-256 of the weights: `{record["weights_sha256"]}`.
+- Classes, from the most to the least frequent: {", ".join(data["class_names"])}.
+
+Limits: this is one seed. The training set is long-tailed, and the rare classes are recognised less often than the
+average suggests. The network has seen {data["image_size"]}x{data["image_size"]} images of {len(data["class_names"])}
+classes and cannot say that an image shows none of them. It is meant for teaching and for comparison, not for decisions
+about people or safety.
+
+```python
+import ltlib
+method = ltlib.load("{name}")
+logits = method.logits(images)  # images: float in [0, 1], (N, 3, {data["image_size"]}, {data["image_size"]})
+```
+"""
