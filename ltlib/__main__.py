@@ -183,8 +183,8 @@ def data_show() -> None:
     from ltlib.data.datasets import DATASETS
 
     print(f"data in {paths.data_root()}, decoded images in {paths.cache_root()}")
-    for name, what in DATASETS.items():
-        print(f"  {name:<15} {what}")
+    for name, entry in DATASETS.items():
+        print(f"  {name:<15} {entry.description}" + (f"\n{'':<18}{entry.needs}" if entry.needs else ""))
 
 
 def doctor() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ltlib
 from ltlib import paths
-from ltlib.data.presets import PRESETS
+from ltlib.data.datasets import DATASETS
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "papermill", "nbval")
 
@@ -73,7 +73,5 @@ def _folder(variable: str, folder: Path) -> str:
 def _data() -> str:
     """Which downloads are already there."""
     root = paths.data_root()
-    found = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "tiny_imagenet": "tiny-imagenet-200"}
-    found |= {name: preset.folder for name, preset in PRESETS.items()}
-    there = [name for name, folder in found.items() if (root / folder).is_dir()]
+    there = [name for name, entry in DATASETS.items() if any((root / folder).is_dir() for folder in entry.folders)]
     return f"data found: glyphs, digits (always){''.join(', ' + name for name in there)}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ltlib import paths
+from ltlib.data.entry import Entry
 from ltlib.data.images import Dataset, Images
 from ltlib.errors import InputError
 
@@ -77,6 +78,9 @@ BINARY = {
         num_classes=100,
     ),
 }  # fmt: skip
+
+# The folder of the python version.
+PYTHON = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
 # SHA-256 of the 10,000 official test labels of CIFAR-100, one byte each: no MD5 of its two binary files is published.
 CIFAR100_TEST_LABELS = "4dad7d09c7c97d33f6cb928d705cf4196221316fd6e31bdd978a08ed9103ee0b"
@@ -174,3 +178,20 @@ def _python(name: str, root: Path) -> Dataset:
         ) from error
     splits = [Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts]
     return Dataset(name, *splits, tuple(parts[0].classes), mean=MEAN, std=STD)
+
+
+def _entry(name: str, title: str, megabytes: int, python: str) -> Entry:
+    version = BINARY[name]
+    return Entry(
+        f"{title}, {version.num_classes} classes, 32 pixels",
+        lambda request: load_cifar(name, request.data_dir),
+        needs=(
+            f"{python} is downloaded once ({megabytes} MB) to LTLIB_DATA; or unpack {version.archive} there, which is "
+            f"preferred and read without pickle"
+        ),
+        folders=(version.folder, PYTHON[name]),
+    )
+
+
+CIFAR10 = _entry("cifar10", "CIFAR-10", 170, "cifar-10-python.tar.gz")
+CIFAR100 = _entry("cifar100", "CIFAR-100", 169, "cifar-100-python.tar.gz")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ltlib.data import shards
+from ltlib.data.entry import Entry
 from ltlib.data.images import Dataset
 from ltlib.data.listing import Listing, find_root
 from ltlib.errors import InputError
@@ -83,3 +84,10 @@ def _classes(split: Path) -> dict[str, list[os.DirEntry]]:
             )
         classes[folder.name] = sorted(images, key=lambda e: e.name)
     return classes
+
+
+ENTRY = Entry(
+    "your own images, one folder per class, in data_dir",
+    lambda request: load_folder(request.data_dir, request.image_size),
+    needs=f"data_dir: {LAYOUT}",
+)

@@ -19,6 +19,9 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ltlib.data.entry import Entry, Request
+from ltlib.data.images import Dataset, Images
+from ltlib.data.pace import as_size
 from ltlib.errors import InputError
 
 # Lower-case letters that are a smaller copy of their capital are left out; so are digits and Greek twins.
@@ -59,6 +62,33 @@ def _stencils(num_classes: int) -> Tensor:
             draw.text(corner, letter, fill=255, font=font)
             pages.append(torch.from_numpy(np.array(page)))
     return torch.stack(pages).float().div_(255).reshape(len(FONTS), num_classes, CANVAS, CANVAS)
+
+
+# Letters are drawn in memory: more than this is a slip of the finger, such as one zero too many.
+DRAWN_BYTES = 4 * 2**30
+
+
+def load_glyphs(request: Request) -> Dataset:
+    """Letters as asked: training images with seed 0, test images with seed 1.
+
+    Raises:
+        InputError: there are not that many letters, or the images would take more than ``DRAWN_BYTES``.
+    """
+    size, classes = request.image_size or 16, request.num_classes
+    needed = classes * (request.n_max + request.test_per_class) * 3 * size**2
+    if needed > DRAWN_BYTES:
+        raise InputError(
+            f"glyphs with {classes} classes of {request.n_max:,} training and {request.test_per_class:,} test images "
+            f"of {size}x{size} pixels would take {as_size(needed)} of memory; at most {as_size(DRAWN_BYTES)} are "
+            f"drawn: lower n_max, test_per_class or image_size."
+        )
+
+    def split(per_class: int, seed: int) -> Images:
+        labels = np.repeat(np.arange(classes), per_class)
+        return Images(render(labels, classes, size, seed), labels)
+
+    train, test = split(request.n_max, seed=0), split(request.test_per_class, seed=1)
+    return Dataset("glyphs", train, test, tuple(ALPHABET[:classes]))
 
 
 def render(labels: np.ndarray, num_classes: int, size: int = 16, seed: int = 0) -> np.ndarray:
@@ -134,3 +164,6 @@ def _line(angle: Tensor, offset: Tensor, size: int) -> Tensor:
     ).abs()
     # One pixel of soft edge around the given width.
     return ((CLUTTER_WIDTH / 2 - distance) * size + 0.5).clamp(0, 1)[:, None]
+
+
+ENTRY = Entry("letters in many fonts, drawn on the spot; no download", load_glyphs, mirror=False)

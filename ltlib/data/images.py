@@ -86,6 +86,25 @@ class Dataset:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    def check(self) -> None:
+        """Raise :class:`InputError` unless every label has a name, every class is trained and tested, names differ."""
+        if len(set(self.class_names)) < max(2, len(self.class_names)):
+            raise InputError(f"{self.name} must have at least 2 classes with different names; got {self.class_names}.")
+        for what, split in (("training", self.train), ("test", self.test)):
+            if not len(split):
+                raise InputError(f"{self.name} has no {what} image.")
+            low, high = int(split.labels.min()), int(split.labels.max())
+            if low < 0 or high >= self.num_classes:
+                raise InputError(
+                    f"{self.name} has {what} labels from {low} to {high}, but {self.num_classes} class names: "
+                    f"labels must run from 0 to {self.num_classes - 1}."
+                )
+            if empty := np.flatnonzero(split.counts(self.num_classes) == 0).tolist():
+                raise InputError(
+                    f"{self.name} has no {what} image of {len(empty):,} of {self.num_classes:,} classes, such as "
+                    f"{self.class_names[empty[0]]!r}: add images or remove the class."
+                )
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -108,6 +127,13 @@ class Dataset:
             digest.update(p.content() if isinstance(p, StoredPixels) else np.ascontiguousarray(p))
             digest.update(split.labels.astype("<i8").tobytes())
         return digest.hexdigest()
+
+
+def split_off_test(images: Images, per_class: int) -> tuple[Images, Images]:
+    """Training and test images of a set that comes in one piece: the last ``per_class`` of each class are tested."""
+    classes = np.unique(images.labels)
+    test = np.concatenate([np.flatnonzero(images.labels == c)[-per_class:] for c in classes])
+    return images.take(np.setdiff1d(np.arange(len(images)), test)), images.take(test)
 
 
 def channel_statistics(pixels: np.ndarray | StoredPixels) -> tuple[tuple[float, ...], tuple[float, ...]]:

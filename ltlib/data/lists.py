@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ltlib.data import shards
+from ltlib.data.entry import Entry, Request
 from ltlib.data.images import Dataset
 from ltlib.data.listing import Listing, by_number, find_root
 from ltlib.data.presets import PRESETS, Preset
@@ -198,3 +199,28 @@ def _class_names(train: list[str], labels: np.ndarray, num_classes: int) -> tupl
             if len(names) == num_classes == len({name for _, name in names}):
                 return tuple(name for _, name in sorted(names))
     return tuple(map(str, range(num_classes)))
+
+
+def _entry(name: str, description: str, needs: str, **facts) -> Entry:
+    def load(request: Request) -> Dataset:
+        return load_lists(
+            name,
+            data_dir=request.data_dir,
+            image_size=request.image_size,
+            train_list=request.train_list,
+            test_list=request.test_list,
+        )
+
+    return Entry(description, load, needs, **facts)
+
+
+def _published(name: str) -> Entry:
+    preset = PRESETS[name]
+    description = f"{preset.title}, {preset.num_classes} classes"
+    return _entry(name, description, preset.needs, natural=True, folders=(preset.folder,))
+
+
+ENTRY = _entry("list", "your own images, named by list files of 'path label' lines, in data_dir", f"data_dir: {LAYOUT}")
+IMAGENET_LT = _published("imagenet_lt")
+PLACES_LT = _published("places_lt")
+INATURALIST2018 = _published("inaturalist2018")

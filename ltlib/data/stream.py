@@ -1,4 +1,7 @@
-"""Images too many to rest on the device: read from disk ahead of time, brought over a batch at a time."""
+"""One split as training sees it: a tensor that stays on the device, or a stream of images that are too many for that.
+
+A `Stream` is read from disk ahead of time and brought over one batch at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ltlib.data.images import Images
 from ltlib.data.stored import StoredPixels
 
 AHEAD = 3  # batches that wait, read, for their turn
@@ -46,3 +51,22 @@ class Stream:
 def batches(images: Tensor | Stream, order: Iterable[Tensor]) -> Iterator[Tensor]:
     """The images at each tensor of positions, wherever they rest."""
     return images.batches(order) if isinstance(images, Stream) else (images[index] for index in order)
+
+
+class Split(NamedTuple):
+    """Images and their labels on one device."""
+
+    images: Tensor | Stream  #: uint8 (N, 3, H, W)
+    labels: Tensor  #: int64 (N,)
+
+
+def on_device(images: Images, device: torch.device) -> Split:
+    """A split in memory as tensors on ``device``; one that stays in files as a `Stream` to it.
+
+    How large a split may be in memory, ``ltlib.data.images.RESTING_BYTES`` says. Training gives the same result
+    either way.
+    """
+    labels = torch.from_numpy(images.labels).to(device)
+    if isinstance(images.pixels, StoredPixels):
+        return Split(Stream(images.pixels, device), labels)
+    return Split(torch.from_numpy(images.pixels).to(device), labels)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ltlib.data import shards
+from ltlib.data.entry import Entry
 from ltlib.data.images import Dataset
 from ltlib.data.listing import Listing, by_number, find_root
 from ltlib.errors import InputError
@@ -96,3 +97,11 @@ def _validation_images(root: Path, wnids: list[str]) -> tuple[list[str], np.ndar
         found.append((label[wnid], *by_number(os.path.join("val", "images", name))))
     found.sort()
     return [path for *_, path in found], np.array([y for y, *_ in found], dtype=np.int64)
+
+
+ENTRY = Entry(
+    "Tiny ImageNet, 200 classes, 64 or 32 pixels",
+    lambda request: load_tiny_imagenet(request.data_dir, request.image_size),
+    needs=NEEDS,
+    folders=(FOLDER,),
+)

@@ -17,9 +17,7 @@ import torch
 
 import ltlib
 from ltlib import distributed, methods, models, paths
-from ltlib.data.images import Images
-from ltlib.data.stored import StoredPixels
-from ltlib.data.stream import Stream
+from ltlib.data.stream import on_device
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import predict, report_card, used_parameters
 from ltlib.experiments import reuse, runs
@@ -31,7 +29,7 @@ from ltlib.methods import Method
 from ltlib.models import Network
 from ltlib.models.pretrained import load_pretrained
 from ltlib.training.device import choose_device, hardware, reproducible, use_available_cores
-from ltlib.training.engine import Engine, Split
+from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
 
 # Fields of the recipe that do not change the result. What was in the lists, the fingerprint of the data says.
@@ -157,17 +155,6 @@ def _network(recipe: dict, data: dict) -> Network:
     mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
     frozen = recipe.get("frozen", False)
     return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen)
-
-
-def on_device(images: Images, device: torch.device) -> Split:
-    """Pixels and labels as tensors that stay on the device; a `Stream` of pixels that are too large for that.
-
-    How large that is, ``ltlib.data.images.RESTING_BYTES`` says; the result of a training is the same either way.
-    """
-    labels = torch.from_numpy(images.labels).to(device)
-    if isinstance(images.pixels, StoredPixels):
-        return Stream(images.pixels, device), labels
-    return torch.from_numpy(images.pixels).to(device), labels
 
 
 def best_epochs(history: list[dict]) -> dict[str, dict]:

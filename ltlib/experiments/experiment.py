@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, fields
 
 from ltlib.data.datasets import DATASETS
 from ltlib.data.longtail import KINDS
-from ltlib.data.presets import PRESETS
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.methods import METHODS
 
@@ -54,7 +53,7 @@ class Experiment:
         check_choice("dataset", self.dataset, DATASETS)
         check_choice("imbalance_type", self.imbalance_type, IMBALANCE_TYPES)
         check_choice("profile", self.profile, PROFILES)
-        if self.dataset in PRESETS:
+        if DATASETS[self.dataset].natural:
             if self.imbalance_type == "step":
                 raise InputError(f"{self.dataset} is long-tailed as it comes: leave imbalance_type='step' out.")
             object.__setattr__(self, "imbalance_type", "natural")

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 
 from ltlib.data.augment import AUGMENTATIONS
+from ltlib.data.datasets import DATASETS
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.experiments.experiment import Experiment, read
 from ltlib.methods import METHODS
@@ -148,11 +149,8 @@ PROFILE_OF_DATASET: dict[tuple[str, str], dict[str, object]] = {
     ("smoke", "tiny_imagenet"): TINY,
 }
 
-# A mirrored letter or digit may be another one, so these are not flipped; their images are small.
-DATASET = {
-    "glyphs": {"augmentation": "crop"},
-    "digits": {"augmentation": "crop"},
-}
+# A mirrored letter or digit may be another one, so these are not flipped.
+UNMIRRORED = {"augmentation": "crop"}
 
 # What suits the small built-in data. They are easy and their runs short, so that the papers' smoothing makes the
 # network under-confident, and their mixup leaves it too little time to learn; lesson 03 measures both. At LDAM's scale
@@ -180,7 +178,7 @@ def resolve(experiment: Experiment) -> tuple[Recipe, dict[str, object]]:
         PROFILE[experiment.profile]
         | PROFILE_OF_METHOD.get((experiment.profile, experiment.method), {})
         | PROFILE_OF_DATASET.get((experiment.profile, experiment.dataset), {})
-        | DATASET.get(experiment.dataset, {})
+        | ({} if DATASETS[experiment.dataset].mirror else UNMIRRORED)
         | SMALL.get((experiment.method, experiment.dataset), {})
     )
     backbone = overrides.get("backbone") or sizes.get("backbone", "")

@@ -46,7 +46,7 @@ def summary(experiment: Experiment, expects: Mapping[str, str]) -> list[str]:
     facts = {
         "device": _device(recipe),
         "profile": f"{experiment.profile}: {_sizes(experiment, recipe)}",
-        "data": f"{experiment.dataset} ({DATASETS[experiment.dataset]})",
+        "data": f"{experiment.dataset} ({DATASETS[experiment.dataset].description})",
         "imbalance": _imbalance(experiment),
         "seed": str(experiment.seed),
     }

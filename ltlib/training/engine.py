@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
+from ltlib.data.stream import Split
 from ltlib.errors import InputError, TrainingStopped
 from ltlib.evaluation.evaluate import accuracy, per_class, predict
 from ltlib.methods.method import Method, Stage
@@ -27,8 +28,6 @@ from ltlib.training.device import autocast, generator_states, resolve_precision,
 from ltlib.training.schedule import SCHEDULES
 
 CLASSES_PER_EPOCH = 100  # so many classes at most have their accuracy and confidence in the record of each epoch
-
-Split = tuple[Tensor, Tensor]  # uint8 images (N, 3, H, W) and labels (N,), on the device
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,9 @@ import torch
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from ltlib import methods
-from ltlib.data import augment
 from ltlib.errors import InputError
 from ltlib.experiments import execute as executing
-from ltlib.experiments import experiment as experiments
 from ltlib.experiments import prepare as preparing
-from ltlib.experiments import recipe as profiles
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
@@ -28,13 +25,6 @@ from ltlib.training.schedule import SCHEDULES
 
 LARGE = ("imagenet_lt", "inaturalist2018", "places_lt")
 JITTER, PLAIN = "resized_crop_flip_jitter", "resized_crop_flip"
-
-
-@pytest.fixture(autouse=True)
-def names(monkeypatch):
-    """The data sets and augmentations by name; no image of them is read here."""
-    monkeypatch.setattr(experiments, "DATASETS", {*experiments.DATASETS, *LARGE, "tiny_imagenet"})
-    monkeypatch.setattr(profiles, "AUGMENTATIONS", {*augment.AUGMENTATIONS, JITTER, PLAIN})
 
 
 def paper(method, dataset, overrides=""):
