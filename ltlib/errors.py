@@ -6,11 +6,16 @@ The command line prints the sentence and exits with status 2; a notebook shows i
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used. The message is one complete sentence for the user."""
+    """Something the user gave cannot be used. The message is one complete sentence for the user, in one line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """IPython calls this: a reader needs the sentence, not the path our code took to it."""
@@ -34,3 +39,19 @@ def check_choice(what: str, value: object, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if value not in allowed:
         raise InputError(f"{what} {value!r} is not known.{nearest(str(value), allowed)}")
+
+
+LINE_BREAKS = re.compile("[\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
+CHANGES_DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def one_line(value: object) -> str:
+    """A text that a terminal shows as it is, in one line.
+
+    Line breaks become spaces. Control characters, marks that change the direction of writing, and bytes of a file name
+    that are no text become visible as ``\\x1b``, ``\\u202e`` or ``\\udce9``.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode() if c in CHANGES_DIRECTION or unicodedata.category(c) in ("Cc", "Cs") else c
+        for c in LINE_BREAKS.sub(" ", str(value))
+    )
