@@ -23,7 +23,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from ltlib.errors import InputError
-from ltlib.lesson.plots import STYLE, Picture
+from ltlib.lesson.figures.figure import STYLE, Picture
 
 MOST = 64  # figures an explorer may hold; each costs about 50 ms when the cell runs
 
@@ -73,7 +73,7 @@ def explore(draw: Callable[..., Picture], **controls: tuple[Sequence, object]) -
     Raises:
         InputError: a control is not such a pair, or there are more than 64 combinations.
 
-    >>> explore(lambda bins: plots.reliability(predictions, bins), bins=(range(5, 31), 15))
+    >>> explore(lambda bins: figures.reliability(predictions, bins), bins=(range(5, 31), 15))
     """
     widgets = {name: _control(name, given) for name, given in controls.items()}
     combinations = math.prod(len(widget.options) for widget in widgets.values())

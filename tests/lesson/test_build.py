@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from ltlib import paths
-from ltlib.lesson import build, plots
+from ltlib.lesson import build, figures
 from ltlib.lesson.exercises import EXERCISES
 
 
@@ -18,10 +18,11 @@ def test_a_lesson_is_built_from_end_to_end(tmp_path, capsys):
     exercise, solution = new_code_cell("old"), new_markdown_cell("old")
     exercise.id, solution.id = "exercise-step_counts", "solution-step_counts"
     code = (
-        "import os\nfrom ltlib import paths\nfrom ltlib.lesson import widgets, plots\n"
+        "import os\nfrom ltlib import paths\nfrom ltlib.lesson import widgets, figures\n"
         "print(os.environ['LTLIB_PROFILE'], paths.project() / 'data', paths.runs_root() / 'x', flush=True)\n"
         "print('second')\n"
-        "widgets.explore(lambda n: plots.class_shares({'a': [n, 1]}, f'picture {n}'), n=([0.1, 0.2], 0.1))"
+        "shares = figures.long_tailed_data.class_shares\n"
+        "widgets.explore(lambda n: shares({'a': [n, 1]}, f'picture {n}'), n=([0.1, 0.2], 0.1))"
     )
     file = tmp_path / "lesson.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(code), exercise, solution]), file)
@@ -77,7 +78,7 @@ def test_cleaning_keeps_tags_only_and_replaces_texts_everywhere():
 
 def test_smaller_pictures_look_the_same():
     noise = np.random.default_rng(0).integers(100, 160, (8, 3, 16, 16), dtype=np.uint8)
-    full = plots.image_rows({"a": noise, "b": noise[:3]}, "noise").png()
+    full = figures.image_rows({"a": noise, "b": noise[:3]}, "noise").png()
     small = base64.b64decode(build.smaller(base64.b64encode(full).decode()))
     assert len(small) < len(full) / 2
     before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (full, small))

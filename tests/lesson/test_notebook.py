@@ -10,7 +10,7 @@ from ltlib.data import longtail
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.lesson import notebook
-from ltlib.lesson.plots import Picture
+from ltlib.lesson.figures import Picture
 
 
 def test_setup_returns_the_experiment_and_prints_its_facts(capsys):

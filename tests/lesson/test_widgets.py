@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from ltlib.errors import InputError
-from ltlib.lesson import plots, widgets
+from ltlib.lesson import figures, widgets
 
 PNG = b"\x89PNG"
 
 
 def draw(factor, kind="a"):
     """One point that moves with the value."""
-    return plots.class_shares({kind: np.array([factor, 1.0])}, f"factor {factor}", top=10)
+    return figures.long_tailed_data.class_shares({kind: np.array([factor, 1.0])}, f"factor {factor}", top=10)
 
 
 def shown(explorer):
@@ -79,7 +79,7 @@ def test_the_axes_stay_in_place():
     """The layout of the start is used for all, so a wider label does not move the axes."""
 
     def edge(factor):
-        return plots.class_shares({"a": np.array([factor, 1.0])}, "title")
+        return figures.long_tailed_data.class_shares({"a": np.array([factor, 1.0])}, "title")
 
     explorer = widgets.explore(edge, factor=([1, 100], 1))
     spines = [left_spine(explorer.start.png())]

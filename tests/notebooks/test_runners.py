@@ -23,8 +23,9 @@ def python(*arguments, cwd):
 @pytest.mark.parametrize(("values", "status"), [("[1, 2]", 0), ("[1, 2, 0]", 1)])
 def test_nbval_sees_a_figure_that_a_control_cannot_draw(values, status, tmp_path):
     code = (
-        "from ltlib.lesson import plots, widgets\n"
-        f"widgets.explore(lambda n: plots.class_shares({{'a': [1 / n, 1]}}, 'a title'), n=({values}, 1))"
+        "from ltlib.lesson import figures, widgets\n"
+        "shares = figures.long_tailed_data.class_shares\n"
+        f"widgets.explore(lambda n: shares({{'a': [1 / n, 1]}}, 'a title'), n=({values}, 1))"
     )
     nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / "explore.ipynb")
     result = python(*NBVAL, "explore.ipynb", cwd=tmp_path)

@@ -13,7 +13,7 @@ from ltlib.lesson.exercises import (
     mislas,
     reslt,
     results,
-    robust_tail,
+    robust_long_tail,
     start_here,
 )
 from ltlib.lesson.exercises.exercise import Exercise, WrongAnswer, check
@@ -33,6 +33,6 @@ __all__ = [
     "mislas",
     "reslt",
     "results",
-    "robust_tail",
+    "robust_long_tail",
     "start_here",
 ]

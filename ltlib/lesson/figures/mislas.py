@@ -1,4 +1,4 @@
-"""The figures of lesson 03, in the style of ``plots.py``: plain arrays in, a `Picture` out."""
+"""The figures of lesson 03: confidence by class, smoothing, logit gaps, BatchNorm, scales."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from ltlib.evaluation import calibration
-from ltlib.lesson.plots import COLOURS, Picture, _figure, _per_cent
+from ltlib.lesson.figures.figure import COLOURS, Picture, class_axis, new_figure, per_cent, side_by_side
+from ltlib.lesson.figures.looks import looks
+from ltlib.lesson.figures.text import plain
 
 
-def confidence_by_class(predictions: dict[str, tuple[np.ndarray, np.ndarray]]) -> Picture:
-    """Mean confidence and accuracy of the images that are *predicted* as each class, from head to tail."""
-    figure, axes = _figure(3.6 * len(predictions), 3.3, columns=len(predictions), sharey=True)
+def confidence_by_class(
+    predictions: dict[str, tuple[np.ndarray, np.ndarray]], names: Sequence[str] | None = None
+) -> Picture:
+    """Mean confidence and accuracy of the images that are *predicted* as each class, from head to tail.
+
+    Args:
+        predictions: network -> logits (N, K) and labels (N,).
+        names: of the classes.
+    """
+    figure, axes = new_figure(3.6 * len(predictions), 3.3, columns=len(predictions), sharey=True)
     gaps = []
     for ax, (name, (logits, labels)) in zip(axes, predictions.items(), strict=True):
         confidence, correct = calibration.confidence_and_correct(calibration.probabilities(logits), labels)
@@ -24,9 +33,10 @@ def confidence_by_class(predictions: dict[str, tuple[np.ndarray, np.ndarray]]) -
         ax.plot(k, right, "s-", ms=4, color=COLOURS[0], label="accuracy")
         ax.fill_between(k, right, sure, color=COLOURS[1], alpha=0.2)
         gaps.append(f"{name} {confidence.mean() - correct.mean():+.1%}")
-        ax.set(xlabel="predicted class, head to tail", ylim=(0, 1.03), title=f"{name}\ngap {gaps[-1].split()[-1]}")
-        _per_cent(ax.yaxis)
-    axes[0].set_ylabel("of the images predicted so")
+        class_axis(ax, names, len(k), "predicted class, head to tail")
+        ax.set(ylim=(0, 1.03), title=f"{plain(name)}\ngap {gaps[-1].split()[-1]}")
+        per_cent(ax.yaxis)
+    axes[0].set_ylabel("mean over these images")
     axes[0].legend(loc="lower left")
     return Picture(
         figure, "Mean confidence and accuracy by predicted class; confidence minus accuracy: " + ", ".join(gaps)
@@ -35,7 +45,7 @@ def confidence_by_class(predictions: dict[str, tuple[np.ndarray, np.ndarray]]) -
 
 def smoothing_curves(counts: np.ndarray, curves: dict[str, np.ndarray], chosen: str) -> Picture:
     """Smoothing of each class against its training images; the chosen shape is drawn thick."""
-    figure, (ax,) = _figure(6.5, 3.3)
+    figure, (ax,) = new_figure(6.5, 3.3)
     for i, (name, eps) in enumerate(curves.items()):
         ax.plot(
             counts,
@@ -45,7 +55,7 @@ def smoothing_curves(counts: np.ndarray, curves: dict[str, np.ndarray], chosen: 
             lw=2.5 if name == chosen else 1,
             alpha=1 if name == chosen else 0.45,
             color=COLOURS[i],
-            label=name,
+            label=plain(name),
         )
     ax.set(xlabel="training images of the class", ylabel="smoothing", ylim=(-0.02, 0.62), title="Label-aware smoothing")
     ax.legend(loc="upper left")
@@ -58,16 +68,16 @@ def smoothing_curves(counts: np.ndarray, curves: dict[str, np.ndarray], chosen: 
 
 def gap_descent(gaps: dict[str, np.ndarray], targets: dict[str, float]) -> Picture:
     """The gap between the true logit and the others while free logits descend the loss; dashes mark the optimum."""
-    figure, (ax,) = _figure(6.5, 3.3)
+    figure, (ax,) = new_figure(6.5, 3.3)
     for i, (name, values) in enumerate(gaps.items()):
-        ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i], label=name)
+        ax.plot(np.arange(1, len(values) + 1), values, color=COLOURS[i], label=plain(name))
         if np.isfinite(targets[name]):
             ax.axhline(targets[name], color=COLOURS[i], ls="--", lw=1)
     ax.set(
         xscale="log",
         xlabel="step of gradient descent",
         ylabel="true logit minus another",
-        title="Where the loss wants the logits",
+        title="The logit gap under each loss",
     )
     ax.legend(loc="upper left")
     ends = ", ".join(f"{name} {values[-1]:.2f}" for name, values in gaps.items())
@@ -76,15 +86,15 @@ def gap_descent(gaps: dict[str, np.ndarray], targets: dict[str, float]) -> Pictu
 
 def shift_by_layer(shifts: dict[str, Sequence[float]]) -> Picture:
     """How far the mean of each BatchNorm layer moves, in standard deviations of its channels."""
-    figure, (ax,) = _figure(7, 3.2)
+    figure, (ax,) = new_figure(7, 3.2)
     width = 0.8 / len(shifts)
     for i, (name, values) in enumerate(shifts.items()):
         ax.bar(
-            np.arange(len(values)) + (i - (len(shifts) - 1) / 2) * width,
+            np.arange(len(values)) + side_by_side(len(shifts), i),
             values,
             width * 0.9,
             color=COLOURS[i],
-            label=name,
+            label=plain(name),
         )
     ax.set(
         xlabel="BatchNorm layer, from input to output",
@@ -98,9 +108,9 @@ def shift_by_layer(shifts: dict[str, Sequence[float]]) -> Picture:
 
 def scales(learnt: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
     """The learnt factor of each class against its training images."""
-    figure, (ax,) = _figure(6.5, 3.2)
-    for i, (name, values) in enumerate(learnt.items()):
-        ax.plot(counts, values, "os"[i % 2] + "-", ms=5, color=COLOURS[i], label=name)
+    figure, (ax,) = new_figure(6.5, 3.2)
+    for name, look in looks(learnt).items():
+        ax.plot(counts, learnt[name], ms=5, label=plain(name), **look)
     ax.axhline(1, color="0.4", lw=1, ls="--")
     ax.set(
         xscale="log",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltlib import paths
-from ltlib.lesson import scale_plots
+from ltlib.lesson import figures
 from ltlib.lesson.exercises import WrongAnswer, check
 
 
@@ -48,7 +48,7 @@ ROWS = [
 
 
 def test_speed_shows_ratio_and_limit_of_every_row():
-    picture = scale_plots.speed(ROWS, "a machine")
+    picture = figures.full_scale.speed(ROWS, "a machine")
     assert "train: 3.00 times, 50% of the limit; attack: 2.00 times, 25% of the limit" in picture.text
     (ax,) = picture.figure.axes
     assert [bar.get_width() for bar in ax.patches] == [3.0, 2.0]
@@ -65,7 +65,7 @@ def test_growth_draws_the_measured_points_and_the_fitted_line():
         "slope": 0.25,
         "fixed": 0.75,
     }
-    picture = scale_plots.growth([line, line])
+    picture = figures.full_scale.growth([line, line])
     assert "a step: 2.00 times as long at 10 steps as at 2" in picture.text
     points, fitted = picture.figure.axes[1].lines
     assert points.get_xdata().tolist() == [1.0, 5.0]

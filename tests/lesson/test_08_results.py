@@ -9,7 +9,7 @@ import pytest
 
 from ltlib import paths
 from ltlib.evaluation.spread import interval, paired
-from ltlib.lesson import results_plots
+from ltlib.lesson import figures
 from ltlib.lesson.exercises import WrongAnswer, check
 from ltlib.results import published, reference, results
 
@@ -67,7 +67,7 @@ def test_typical_mistakes_get_a_hint(name, answer, hint):
 
 
 def test_a_row_shows_every_seed_the_mean_and_the_interval():
-    picture = results_plots.over_seeds({"one": [0.5, 0.6, 0.7], "alone": [0.4]}, "a title")
+    picture = figures.results.over_seeds({"one": [0.5, 0.6, 0.7], "alone": [0.4]}, "a title")
     low, high = interval([0.5, 0.6, 0.7])[2:4]
     assert f"one: 60.0% ({low:.1%} to {high:.1%}); alone: 40.0%, one seed" in picture.text
     dots, mean, span, alone, its_mean = picture.figure.axes[1].lines
@@ -80,14 +80,14 @@ def test_a_row_shows_every_seed_the_mean_and_the_interval():
 @pytest.mark.parametrize("rows", [0, 1, 22])
 def test_figures_that_a_control_exchanges_have_one_layout(rows):
     label = "a method with a name as long as names are in practice"
-    made = [results_plots.over_seeds({f"{label} {i}": [0.1, 0.2] for i in range(n)}, "title") for n in (rows, 5)]
+    made = [figures.results.over_seeds({f"{label} {i}": [0.1, 0.2] for i in range(n)}, "title") for n in (rows, 5)]
     sizes = [(*picture.figure.get_size_inches(), len(picture.figure.axes)) for picture in made]
     assert sizes[0] == sizes[1]
     assert ("Not measured" in made[0].text) == (rows == 0)
 
 
 def test_orders_are_averaged_in_their_range():
-    picture = results_plots.wrong_orders([0.001, 0.005, 0.03, 0.2], [0.4, 0.6, 0.1, 0.0], [0, 0.01, 0.05])
+    picture = figures.results.wrong_orders([0.001, 0.005, 0.03, 0.2], [0.4, 0.6, 0.1, 0.0], [0, 0.01, 0.05])
     assert [bar.get_height() for bar in picture.figure.axes[0].patches] == pytest.approx([0.5, 0.1, 0.0])
     assert "0 to 1 points apart: 50% of the comparisons of 2 pairs" in picture.text
     assert "over 5 points apart: 0% of the comparisons of 1 pairs" in picture.text
@@ -98,22 +98,22 @@ def test_the_epochs_chosen_are_marked_where_they_are():
         {"epoch": epoch, "test_accuracy": test, "validation_accuracy": held_out}
         for epoch, test, held_out in ((1, 0.2, 0.9), (2, 0.6, 0.3), (3, 0.5, 0.4))
     ]
-    picture = results_plots.chosen_epochs({"a": history})
+    picture = figures.results.chosen_epochs({"a": history})
     marks = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in picture.figure.axes[0].lines[1:]}
     assert marks == {"last": (3, 0.5), "best on test": (2, 0.6), "chosen on held-out images": (1, 0.2)}
     without = [{name: value for name, value in line.items() if name != "validation_accuracy"} for line in history]
-    assert "held-out" not in results_plots.chosen_epochs({"a": without}).text
+    assert "held-out" not in figures.results.chosen_epochs({"a": without}).text
 
 
 def test_gains_stand_beside_each_other():
     row = {"study": "s", "label": "m", "ours": interval([0.1, 0.2]), "theirs": 0.12, "source": "table"}
-    picture = results_plots.gains([row, row | {"study": "other", "ours": interval([0.1])}], "Gain")
+    picture = figures.results.gains([row, row | {"study": "other", "ours": interval([0.1])}], "Gain")
     assert "m (s): ours +15.0 (-48.5 to +78.5), theirs +12.0; m (other): ours +10.0, theirs +12.0" in picture.text
     assert [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()] == ["m\ns", "m\nother"]
 
 
 def test_coverage_draws_every_kind():
-    picture = results_plots.coverage([2, 3], {"t": [0.95, 0.94], "z": [0.7, 0.8]})
+    picture = figures.results.coverage([2, 3], {"t": [0.95, 0.94], "z": [0.7, 0.8]})
     assert "t: 95% with 2 seeds, 94% with 3; z: 70% with 2 seeds, 80% with 3" in picture.text
 
 

@@ -12,26 +12,27 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ltlib.evaluation.spread import Interval, interval
-from ltlib.lesson.plots import COLOURS, Picture, _figure, _per_cent
+from ltlib.lesson.figures.figure import COLOURS, Picture, new_figure, per_cent
+from ltlib.lesson.figures.text import plain
 
 WIDEST = 34  # characters of a name in one line
 
 
 def over_seeds(results: dict[str, Sequence[float]], title: str) -> Picture:
-    """A line a row: a dot for each seed, a bar at the mean, and Student's 95 % interval where there are seeds enough.
+    """One line per row: a dot for each seed, a bar at the mean, and Student's 95 % interval where seeds suffice.
 
-    All such figures have one size and one layout, so that a control can exchange them. The dots decide what is shown:
-    an interval may go on beyond the edge, and the text of the picture says how far.
+    All such figures have one size and one layout, so a control can exchange them. The dots decide what is shown:
+    an interval can continue beyond the edge, and the text of the picture says how far.
 
     Args:
-        results: name -> one fraction a seed, any number of rows.
+        results: name -> one fraction per seed, any number of rows.
         title: above the figure.
     """
-    figure, (names, ax) = _figure(9, 6.2, columns=2, sharey=True, width_ratios=(1, 2.3))
+    figure, (names, ax) = new_figure(9, 6.2, columns=2, sharey=True, width_ratios=(1, 2.3))
     names.axis("off")
     words = []
     for y, (name, values) in enumerate(results.items()):
-        names.text(1, y, textwrap.fill(name, WIDEST), ha="right", va="center", fontsize=8, linespacing=0.9)
+        names.text(1, y, textwrap.fill(plain(name), WIDEST), ha="right", va="center", fontsize=8, linespacing=0.9)
         words.append(f"{name}: {_draw(ax, y, values)}")
     if not results:
         ax.text(0.5, 0.5, "not measured in this study", transform=ax.transAxes, ha="center")
@@ -40,10 +41,10 @@ def over_seeds(results: dict[str, Sequence[float]], title: str) -> Picture:
         room = max(0.25 * (max(every) - min(every)), 0.02)
         ax.set_xlim(max(min(every) - room, -0.02), min(max(every) + room, 1.02))
     ax.set_ylim(max(len(results), 8) - 0.4, -0.6)
-    ax.set_title(title, fontsize=10)
+    ax.set_title(plain(title), fontsize=10)
     ax.tick_params(axis="y", left=False, labelleft=False)
     ax.grid(axis="y", visible=False)
-    _per_cent(ax.xaxis)
+    per_cent(ax.xaxis)
     _legend(figure)
     return Picture(figure, f"{title}; mean and 95% interval. {'; '.join(words) or 'Not measured in this study'}.")
 
@@ -67,16 +68,16 @@ def _legend(figure) -> None:
 
 
 def coverage(numbers: Sequence[int], shares: dict[str, Sequence[float]]) -> Picture:
-    """How often an interval holds the true mean, against the number of seeds; one line a kind of interval."""
-    figure, (ax,) = _figure(6.5, 3.2)
+    """How often an interval holds the true mean, against the number of seeds; one line per kind of interval."""
+    figure, (ax,) = new_figure(6.5, 3.2)
     for i, (name, values) in enumerate(shares.items()):
-        ax.plot(numbers, values, "os^D"[i % 4] + "-", ms=5, color=COLOURS[i], label=name)
+        ax.plot(numbers, values, "os^D"[i % 4] + "-", ms=5, color=COLOURS[i], label=plain(name))
     ax.axhline(0.95, color="0.4", lw=1, ls=":")
     ax.set(
         xlabel="seeds", ylabel="intervals that hold the true mean", title="What an interval promises", ylim=(0, 1.04)
     )
     ax.set_xticks(numbers)
-    _per_cent(ax.yaxis)
+    per_cent(ax.yaxis)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     first, last = numbers[0], numbers[-1]
     words = "; ".join(f"{n}: {v[0]:.0%} with {first} seeds, {v[-1]:.0%} with {last}" for n, v in shares.items())
@@ -87,11 +88,11 @@ def wrong_orders(differences: Sequence[float], shares: Sequence[float], edges: S
     """How often one seed of each of two methods puts them in the other order than the means do.
 
     Args:
-        differences: between the means of two methods, one a pair, at least 0.
-        shares: of the comparisons of single seeds that contradict, one a pair.
-        edges: of the ranges of differences, each a bar at the mean of its pairs; what lies above the last is one more.
+        differences: between the means of two methods, one per pair, at least 0.
+        shares: of the comparisons of single seeds that contradict, one per pair.
+        edges: of the ranges of differences, each a bar at the mean of its pairs; what is above the last is one more.
     """
-    figure, (ax,) = _figure(7, 3.6)
+    figure, (ax,) = new_figure(7, 3.6)
     differences, shares = np.asarray(differences), np.asarray(shares)
     ticks, words = [], []
     for place, (low, high) in enumerate(itertools.pairwise([*edges, np.inf])):
@@ -109,14 +110,14 @@ def wrong_orders(differences: Sequence[float], shares: Sequence[float], edges: S
     ax.set(xlabel="difference of the two means, in points", ylabel="wrong order", ylim=(-0.03, 1.02))
     ax.set_title("Two methods, one seed each: how often the order is the wrong one")
     ax.grid(axis="x", visible=False)
-    _per_cent(ax.yaxis)
+    per_cent(ax.yaxis)
     return Picture(figure, f"How often one seed each gives the wrong order. {'; '.join(words)}.")
 
 
 def chosen_epochs(histories: dict[str, list[dict]]) -> Picture:
-    """Test accuracy by epoch, one panel a run, with the last epoch, the best on the test images and, where images were
+    """Test accuracy by epoch, one panel per run, with the last epoch, the best on the test images and, with images
     held out, the one chosen on them."""
-    figure, axes = _figure(3.2 * len(histories) + 0.6, 3.4, columns=len(histories), sharey=True)
+    figure, axes = new_figure(3.2 * len(histories) + 0.6, 3.4, columns=len(histories), sharey=True)
     words = []
     for ax, (name, history) in zip(axes, histories.items(), strict=True):
         looks = [line for line in history if "test_accuracy" in line]
@@ -129,11 +130,11 @@ def chosen_epochs(histories: dict[str, list[dict]]) -> Picture:
         for i, (mark, epoch) in enumerate(marks.items()):
             look = {"ms": (13, 11, 6)[i], "mfc": "none" if i == 0 else COLOURS[i], "mew": 1.5}
             ax.plot(epoch, test[epoch], "o*s"[i], color=COLOURS[i], label=mark, ls="", **look)
-        ax.set(xlabel="epoch", title=name)
+        ax.set(xlabel="epoch", title=plain(name))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         words.append(f"{name}: " + ", ".join(f"{mark} {test[epoch]:.1%}" for mark, epoch in marks.items()))
     axes[0].set_ylabel("test accuracy")
-    _per_cent(axes[0].yaxis)
+    per_cent(axes[0].yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return Picture(figure, f"Test accuracy by epoch and the epochs chosen. {'; '.join(words)}.")
 
@@ -147,7 +148,7 @@ def gains(rows: Sequence[dict], title: str) -> Picture:
     """
     labels = list(dict.fromkeys((row["study"], row["label"]) for row in rows))
     sources = list(dict.fromkeys(row["source"] for row in rows))
-    figure, (ax,) = _figure(9, 0.5 * len(labels) + 1.7)
+    figure, (ax,) = new_figure(9, 0.5 * len(labels) + 1.7)
     words = []
     for row in rows:
         y, ours = labels.index((row["study"], row["label"])), row["ours"]
@@ -159,8 +160,8 @@ def gains(rows: Sequence[dict], title: str) -> Picture:
         words.append(f"{row['label']} ({row['study']}): ours {_points(ours)}, theirs {100 * row['theirs']:+.1f}")
     ax.axvline(0, color="0.4", lw=1)
     several = len({study for study, _ in labels}) > 1
-    ax.set_yticks(range(len(labels)), [f"{label}\n{study}" if several else label for study, label in labels])
-    ax.set(xlabel="points gained over the baseline", title=title, ylim=(len(labels) - 0.5, -0.5))
+    ax.set_yticks(range(len(labels)), [plain(f"{label}\n{study}" if several else label) for study, label in labels])
+    ax.set(xlabel="points gained over the baseline", title=plain(title), ylim=(len(labels) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}")
     once = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ltlib.lesson import reslt_plots
+from ltlib.lesson import figures
 from ltlib.lesson.exercises import WrongAnswer, check
 
 
@@ -33,7 +33,7 @@ def test_typical_mistakes_get_a_hint(name, answer, hint):
 
 def test_sets_are_drawn_where_they_are():
     sets = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1]], dtype=bool)
-    picture = reslt_plots.class_sets(np.array([200, 50, 5]), {"nested": sets})
+    picture = figures.reslt.class_sets(np.array([200, 50, 5]), {"nested": sets})
     bars = [(bar.get_x() + bar.get_width() / 2, bar.get_y() + 0.4) for bar in picture.figure.axes[0].patches]
     assert np.round(bars, 6).tolist() == [[0, 0], [1, 0], [2, 0], [1, 1], [2, 1], [2, 2]]
     assert "nested: 3, 2, 1 classes" in picture.text
@@ -41,20 +41,20 @@ def test_sets_are_drawn_where_they_are():
 
 def test_mean_logits_of_a_group_against_the_others():
     sums = {"H": np.array([1.0, 3.0, 2.0]), "H+M": np.array([0.0, 1.0, 6.0])}
-    picture = reslt_plots.mean_logits(sums, "few", np.array([2]), (-1, 7))
+    picture = figures.reslt.mean_logits(sums, "few", np.array([2]), (-1, 7))
     assert "H +0.0, H+M +5.5" in picture.text
     assert [line.get_ydata().tolist() for line in picture.figure.axes[0].lines[:2]] == [[1, 3, 2], [0, 1, 6]]
 
 
 def test_group_accuracy_draws_every_value():
-    picture = reslt_plots.group_accuracy({"net": {"H": {"all": 0.5, "few": 0.1}, "H+M": {"all": 0.6, "few": 0.3}}})
+    picture = figures.reslt.group_accuracy({"net": {"H": {"all": 0.5, "few": 0.1}, "H+M": {"all": 0.6, "few": 0.3}}})
     heights = sorted(round(bar.get_height(), 6) for bar in picture.figure.axes[0].patches)
     assert heights == [0.1, 0.3, 0.5, 0.6]
     assert "net, H+M: all 60.0%, few 30.0%" in picture.text
 
 
 def test_gradient_shares_add_up_to_one():
-    picture = reslt_plots.gradient_shares({"start": {"H": 2.0, "M": 1.0, "T": 1.0, "fused": 0.0}})
+    picture = figures.reslt.gradient_shares({"start": {"H": 2.0, "M": 1.0, "T": 1.0, "fused": 0.0}})
     widths = [bar.get_width() for bar in picture.figure.axes[0].patches]
     assert widths == pytest.approx([0.5, 0.25, 0.25, 0.0])
     assert "start: H 50.0%, M 25.0%" in picture.text

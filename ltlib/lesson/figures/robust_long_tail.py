@@ -1,4 +1,4 @@
-"""The figures of lesson 07: two classes on a line, groups under growing attacks, and what the scale of logits hides."""
+"""The figures of lesson 07: two classes on a line, groups under growing attacks, the scale of logits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ltlib.lesson.plots import COLOURS, GROUP_COLOURS, Picture, _figure, _per_cent
+from ltlib.lesson.figures.figure import COLOURS, GROUP_COLOURS, MARKERS, Picture, new_figure, per_cent
+from ltlib.lesson.figures.text import plain
 
 
 def two_classes(
@@ -14,7 +15,7 @@ def two_classes(
 ) -> Picture:
     """Two Gaussian classes on a line, each times its share, as they are and as an attack moves them.
 
-    On the logarithmic axis each is a parabola; where two of one kind cross lies the boundary that makes fewest errors.
+    On the logarithmic axis each is a parabola; where two of one kind cross is the boundary with the fewest errors.
 
     Args:
         mu, sigma: the means are -mu (rare) and +mu (frequent).
@@ -22,7 +23,7 @@ def two_classes(
         odds: how many times the second class is as frequent.
         boundaries: name -> (place, robust accuracy of the rare class).
     """
-    figure, (ax,) = _figure(9, 3.8)
+    figure, (ax,) = new_figure(9, 3.8)
     x = np.linspace(-mu - 2.5 * sigma, mu + 2 * sigma, 400)
     for mean, share, name, colour in (
         (-mu, 1 / (1 + odds), "rare class", COLOURS[3]),
@@ -31,12 +32,12 @@ def two_classes(
         for centre, style, when in ((mean, "-", ""), (mean - np.sign(mean) * epsilon, ":", ", attacked")):
             ax.plot(x, share * np.exp(-((x - centre) ** 2) / (2 * sigma**2)), style, color=colour, label=name + when)
     for (name, (place, robust)), colour in zip(boundaries.items(), ("0", COLOURS[1], COLOURS[2]), strict=True):
-        ax.axvline(place, color=colour, lw=2.5, label=f"{name}:\n{robust:.0%} of the rare withstand")
+        ax.axvline(place, color=colour, lw=2.5, label=f"{name}:\n{robust:.0%} of the rare survive")
     ax.set(yscale="log", ylim=(1e-4, 2), xlim=(x[0], x[-1]), xlabel="x", ylabel="density times share")
     ax.set_title(f"a class {odds:g} times as frequent as the other, attacks of radius {epsilon:g}")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
     words = "; ".join(
-        f"{n} at {place:+.3f}, {robust:.0%} of the rare withstand" for n, (place, robust) in boundaries.items()
+        f"{n} at {place:+.3f}, {robust:.0%} of the rare survive" for n, (place, robust) in boundaries.items()
     )
     return Picture(
         figure, f"Two classes at -{mu:g} and +{mu:g}, odds {odds:g}, epsilon {epsilon:g}. Boundaries: {words}."
@@ -46,33 +47,33 @@ def two_classes(
 def groups_against_epsilon(
     epsilons: Sequence[float], panels: dict[str, dict[str, Sequence[float]]], attack: str
 ) -> Picture:
-    """Accuracy of each group against the radius of the attack; a panel a network, a line a group.
+    """Accuracy of each group against the radius of the attack; one panel per network, one line per group.
 
     Args:
         epsilons: radii on images in [0, 1].
         panels: network -> group -> accuracy at each radius.
         attack: its name.
     """
-    figure, axes = _figure(4.4 * len(panels), 3.4, columns=len(panels), sharey=True)
+    figure, axes = new_figure(4.4 * len(panels), 3.4, columns=len(panels), sharey=True)
     words = []
     for ax, (name, lines) in zip(axes, panels.items(), strict=True):
-        for (group, values), marker in zip(lines.items(), "os^D", strict=False):
+        for (group, values), marker in zip(lines.items(), MARKERS, strict=False):
             ax.plot(255 * np.asarray(epsilons), values, marker=marker, ms=5, color=GROUP_COLOURS[group], label=group)
             words.append(f"{name}, {group}: from {values[0]:.0%} to {values[-1]:.0%}")
-        ax.set(xlabel="epsilon, in units of 1/255", title=name, ylim=(-0.03, 1.03))
+        ax.set(xlabel="epsilon, in units of 1/255", title=plain(name), ylim=(-0.03, 1.03))
     axes[0].set_ylabel(f"accuracy under {attack}")
-    _per_cent(axes[0].yaxis)
+    per_cent(axes[0].yaxis)
     axes[-1].legend(title="classes", loc="center left", bbox_to_anchor=(1, 0.5))
     return Picture(figure, f"Accuracy of the groups under {attack} of growing radius. {'; '.join(words)}.")
 
 
 def against_scale(factors: Sequence[float], curves: dict[str, Sequence[float]], title: str) -> Picture:
-    """Accuracy under attack against the factor that multiplies the logits; one line an attack."""
-    figure, (ax,) = _figure(7.5, 3.4)
-    for (name, values), marker in zip(curves.items(), "os^D", strict=False):
-        ax.plot(factors, values, marker=marker, ms=5, label=name)
-    ax.set(xscale="log", xlabel="factor on the logits", ylabel="accuracy", ylim=(-0.03, 1.03), title=title)
-    _per_cent(ax.yaxis)
+    """Accuracy under attack against the factor that multiplies the logits; one line per attack."""
+    figure, (ax,) = new_figure(7.5, 3.4)
+    for (name, values), marker in zip(curves.items(), MARKERS, strict=False):
+        ax.plot(factors, values, marker=marker, ms=5, label=plain(name))
+    ax.set(xscale="log", xlabel="factor on the logits", ylabel="accuracy", ylim=(-0.03, 1.03), title=plain(title))
+    per_cent(ax.yaxis)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     words = "; ".join(
         f"{name} {min(values):.0%} to {max(values):.0%}, at the ends {values[0]:.0%} and {values[-1]:.0%}"

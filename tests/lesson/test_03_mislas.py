@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ltlib.lesson import mislas_plots, plots
+from ltlib.lesson import figures
 from ltlib.lesson.exercises import WrongAnswer, check
 
 
@@ -35,7 +35,7 @@ def test_typical_mistakes_get_a_hint(name, answer, hint):
 def test_confidence_is_measured_on_the_images_predicted_as_a_class():
     # Two images predicted 0 with confidence .9 (one right), one predicted 1 with .8 (right).
     logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], dtype=np.float32))
-    picture = mislas_plots.confidence_by_class({"net": (logits, np.array([0, 1, 1]))})
+    picture = figures.mislas.confidence_by_class({"net": (logits, np.array([0, 1, 1]))})
     sure, right = picture.figure.axes[0].lines
     assert sure.get_ydata() == pytest.approx([0.9, 0.8], abs=1e-6)
     assert right.get_ydata() == pytest.approx([0.5, 1.0])
@@ -43,7 +43,7 @@ def test_confidence_is_measured_on_the_images_predicted_as_a_class():
 
 
 def test_ladder_shows_every_seed_and_the_mean():
-    picture = plots.ladder({"a": {"accuracy": [0.2, 0.4]}, "b": {"accuracy": [0.5, 0.7]}})
+    picture = figures.ablation({"a": {"accuracy": [0.2, 0.4]}, "b": {"accuracy": [0.5, 0.7]}})
     (ax,) = picture.figure.axes
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.3, 0.6])
     assert sorted(x for line in ax.lines for x in line.get_xdata()) == [0.2, 0.4, 0.5, 0.7]
@@ -52,6 +52,6 @@ def test_ladder_shows_every_seed_and_the_mean():
 
 def test_gap_descent_marks_finite_optima_only():
     gaps = {"plain": np.array([1.0, 2.0]), "smooth": np.array([1.0, 1.5])}
-    picture = mislas_plots.gap_descent(gaps, {"plain": math.inf, "smooth": 1.5})
+    picture = figures.mislas.gap_descent(gaps, {"plain": math.inf, "smooth": 1.5})
     dashed = [line for line in picture.figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [line.get_ydata()[0] for line in dashed] == [1.5]

@@ -13,7 +13,7 @@ from torch import nn
 
 from ltlib import methods, paths
 from ltlib.data.loader import Batch
-from ltlib.lesson import robust_tail_plots
+from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
 from ltlib.models import Network
 from ltlib.results import card, reference
@@ -76,19 +76,19 @@ def test_two_classes_cross_where_the_formula_says():
     mu, sigma, epsilon, odds = 0.12, 0.08, 0.05, 100.0
     shift = EXERCISES["adversarial_shift"].solution
     places = {"plain": (-shift(mu, sigma, 0, odds), 0.5), "robust": (-shift(mu, sigma, epsilon, odds), 0.25)}
-    picture = robust_tail_plots.two_classes(mu, sigma, epsilon, odds, places | {"balanced": (0.0, 0.9)})
+    picture = figures.robust_long_tail.two_classes(mu, sigma, epsilon, odds, places | {"balanced": (0.0, 0.9)})
     (ax,) = picture.figure.axes
     rare, rare_attacked, frequent, frequent_attacked, *boundaries = ax.lines
     for one, other, boundary in ((rare, frequent, boundaries[0]), (rare_attacked, frequent_attacked, boundaries[1])):
         place = boundary.get_xdata()[0]
         heights = [np.interp(place, line.get_xdata(), np.log(line.get_ydata())) for line in (one, other)]
         assert heights[0] == pytest.approx(heights[1], abs=0.02)
-    assert "robust at -0.211, 25% of the rare withstand" in picture.text
+    assert "robust at -0.211, 25% of the rare survive" in picture.text
 
 
 def test_groups_against_epsilon_has_a_panel_a_network():
     lines = {"many": [1.0, 0.5], "few": [0.4, 0.0]}
-    picture = robust_tail_plots.groups_against_epsilon([0, 2 / 255], {"a": lines, "b": lines}, "PGD-10")
+    picture = figures.robust_long_tail.groups_against_epsilon([0, 2 / 255], {"a": lines, "b": lines}, "PGD-10")
     first, second = picture.figure.axes
     assert (first.get_title(), second.get_title()) == ("a", "b")
     assert first.lines[0].get_xdata().tolist() == [0.0, 2.0]
@@ -97,7 +97,7 @@ def test_groups_against_epsilon_has_a_panel_a_network():
 
 
 def test_against_scale_is_logarithmic_and_names_the_range():
-    picture = robust_tail_plots.against_scale([0.1, 1, 10], {"PGD": [0.5, 0.2, 0.6]}, "one network")
+    picture = figures.robust_long_tail.against_scale([0.1, 1, 10], {"PGD": [0.5, 0.2, 0.6]}, "one network")
     (ax,) = picture.figure.axes
     assert ax.get_xscale() == "log"
     assert "PGD 20% to 60%, at the ends 50% and 60%" in picture.text

@@ -1,4 +1,4 @@
-"""The figures of lesson 09: what a machine makes of the code, and how the cost grows."""
+"""The figures of lesson 09: speed of a machine, and how the cost grows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ltlib.lesson.plots import COLOURS, Picture, _figure
+from ltlib.lesson.figures.figure import COLOURS, Picture, new_figure
 
 
 def speed(rows: Sequence[dict], machine: str) -> Picture:
@@ -16,7 +16,7 @@ def speed(rows: Sequence[dict], machine: str) -> Picture:
         rows: of a file in ``data/benchmarks``.
         machine: its name, for the title.
     """
-    figure, (ax,) = _figure(9, 0.8 + 0.55 * len(rows))
+    figure, (ax,) = new_figure(9, 0.8 + 0.55 * len(rows))
     at = np.arange(len(rows))[::-1]
     for y, row in zip(at, rows, strict=True):
         limit = row["limit"] / row["plain"]
@@ -32,12 +32,12 @@ def speed(rows: Sequence[dict], machine: str) -> Picture:
 
 
 def growth(lines: Sequence[dict]) -> Picture:
-    """Relative time against a quantity, measured points and the fitted line, one panel a quantity.
+    """Relative time against a quantity, measured points and the fitted line, one panel per quantity.
 
     Args:
         lines: the entry ``growth`` of a file in ``data/benchmarks``.
     """
-    figure, axes = _figure(3.1 * len(lines), 3.0, columns=len(lines))
+    figure, axes = new_figure(3.1 * len(lines), 3.0, columns=len(lines))
     for ax, line in zip(axes, lines, strict=True):
         x = np.array(line["values"]) / line["values"][0]
         ax.plot(x, line["relative"], "o", color=COLOURS[0], label="measured")
