@@ -2,19 +2,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# One thread per worker: several pools of threads on the same cores are slower than one thread each.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo test lab notebooks slides lint install
+.PHONY: help demo test test-slow quick lab notebooks slides lint check install
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s%s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/installed  ## train MiSLAS and cross-entropy on a long tail of letters, and report
 	$(BIN)/python -m ltlib report --method mislas --baseline cross_entropy
 
-# One thread a worker: several pools of threads on the same cores are slower than one thread each.
-test: $(VENV)/installed  ## lint, all tests, every notebook
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
-	LTLIB_RUNS="$$(mktemp -d)" OMP_NUM_THREADS=1 LTLIB_PROFILE=smoke $(BIN)/python -m pytest -n auto --dist loadfile \
+test: check  ## lint, types, all tests but the slow ones, every notebook in its smallest size
+	$(PYTEST) -m "not slow"
+	LTLIB_RUNS="$$(mktemp -d)" LTLIB_PROFILE=smoke $(PYTEST) \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+test-slow: $(VENV)/installed  ## the tests that `make test` leaves out
+	$(PYTEST) -m slow
+
+quick: check  ## lint, types, and the tests beside what you changed: under two minutes on two cores
+	$(PYTEST) -m "not slow" $$($(BIN)/python -m tests.quick)
 
 lab: $(VENV)/installed  ## open the lessons in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
@@ -29,11 +37,17 @@ slides: $(VENV)/installed  ## the lessons as slides, in build/slides (a browser 
 		--SlidesExporter.reveal_width=1280 --SlidesExporter.reveal_height=800 \
 		--SlidesExporter.mathjax_url="$(MATHJAX)" $(SLIDES) notebooks/[0-9][0-9]_*.ipynb
 
-lint: $(VENV)/installed  ## format and mend what can be mended
+lint: $(VENV)/installed  ## format, mend what can be mended, and check types
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/pyright
 
-install: $(VENV)/installed  ## only the set-up
+check: $(VENV)/installed  ## check format, lint and types, and change nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+install: $(VENV)/installed  ## set up the environment, and nothing else
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

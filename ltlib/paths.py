@@ -13,7 +13,9 @@ variable                default                      holds
 
 from __future__ import annotations
 
+import functools
 import os
+import tomllib
 from pathlib import Path
 
 from ltlib.errors import InputError
@@ -21,8 +23,17 @@ from ltlib.errors import InputError
 
 def project() -> Path:
     """The root of the checkout, or the working directory when the package is installed without one."""
-    root = Path(__file__).resolve().parent.parent
-    return root if (root / "pyproject.toml").exists() else Path.cwd()
+    return _checkout(Path(__file__).resolve().parent.parent) or Path.cwd()
+
+
+@functools.cache
+def _checkout(root: Path) -> Path | None:
+    """``root`` if its ``pyproject.toml`` is that of this package, not of whatever the package was installed into."""
+    try:
+        described = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        return root if described["project"]["name"] == "ltlib" else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def data_root() -> Path:

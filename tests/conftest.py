@@ -15,6 +15,31 @@ from PIL import Image
 from ltlib import models
 from ltlib.data.datasets import load
 
+left_out = pytest.StashKey[list[str]]()
+
+
+def pytest_deselected(items):
+    """Remember the slow tests that ``-m "not slow"`` takes out; under pytest-xdist, in each worker."""
+    slow = [item.nodeid for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config = items[0].config
+        config.stash[left_out] = slow
+        if hasattr(config, "workeroutput"):
+            config.workeroutput["left_out"] = slow
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """A worker of pytest-xdist has ended and hands over what it left out, which all workers left out alike."""
+    node.config.stash[left_out] = getattr(node, "workeroutput", {}).get("left_out", [])
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Name the tests that were left out, and how to run them."""
+    if slow := config.stash.get(left_out, []):
+        terminalreporter.section(f"{len(slow)} slow tests left out; `make test-slow` runs them")
+        terminalreporter.write_line("\n".join(slow))
+
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path, monkeypatch):

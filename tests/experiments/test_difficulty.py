@@ -2,9 +2,13 @@
 
 from statistics import fmean
 
+import pytest
+
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.runs import Run
+
+pytestmark = pytest.mark.slow
 
 
 def train(method: str, seed: int = 0, overrides: str = "") -> Run:

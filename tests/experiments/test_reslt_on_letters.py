@@ -2,8 +2,12 @@
 
 from statistics import fmean
 
+import pytest
+
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+
+pytestmark = pytest.mark.slow
 
 
 def mean_measures(method: str, overrides: str = "") -> tuple[float, float]:

@@ -1,7 +1,11 @@
 """The short version of ``python -m tests.reliability``."""
 
+import pytest
+
 from tests.reliability.kill import kill_preparing, kill_saving, kill_training
 from tests.reliability.ranks import TIMEOUT, kill_ranks
+
+pytestmark = pytest.mark.slow
 
 
 def test_training_survives_sigkill_bit_for_bit(tmp_path):

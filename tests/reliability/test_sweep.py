@@ -63,6 +63,7 @@ def report_seconds(run: runs.Run) -> float:
     return json.loads((run.folder / "report.ipynb").read_text())["metadata"]["papermill"]["duration"]
 
 
+@pytest.mark.slow
 def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(tmp_path, capsys):
     experiments = {
         "first": Experiment(profile="smoke", overrides=LONG),
