@@ -79,10 +79,11 @@ def sweep(file: str, dry_run: bool, **options: str | None) -> int:
 def robust(run: str, epsilon: str, norm: str, attack: str, images: str, surrogate: str | None) -> None:
     """Attack a finished run and print its robust accuracy with the checks behind it."""
     from ltlib.evaluation.robust import as_lines
-    from ltlib.experiments import robustness, runs
+    from ltlib.experiments import runs
+    from ltlib.experiments.attack import measure
     from ltlib.experiments.experiment import read
 
-    report = robustness.measure(
+    report = measure(
         runs.find(run),
         epsilon=read("epsilon", epsilon, 0.0),
         norm=norm,
@@ -112,7 +113,8 @@ def runs_list() -> None:
 def runs_show(run: str) -> None:
     """Print what one run is and what came out, under every group rule."""
     from ltlib.evaluation.robust import as_lines
-    from ltlib.experiments import robustness, runs
+    from ltlib.experiments import runs
+    from ltlib.experiments.attack import robust_reports
     from ltlib.results import card
 
     found = runs.find(run)
@@ -126,7 +128,7 @@ def runs_show(run: str) -> None:
         print(f"\ngroups by rule {rule!r}\n" + "\n".join(card.as_lines(card.of_run(found, rule=rule))))
     for key, best in info.get("best_epochs", {}).items():
         print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
-    for report in robustness.reports(found):
+    for report in robust_reports(found):
         print("\n" + "\n".join(as_lines(report)))
     print(f"files: {found.folder}")
 
@@ -230,9 +232,9 @@ def _parser() -> argparse.ArgumentParser:
 
     attacker = verb(verbs, "robust", robust)
     attacker.add_argument("run", help="the id of a run, or its beginning")
-    attacker.add_argument("--epsilon", default=f"{8 / 255:.8f}", help="radius on images in [0, 1] (default 8/255)")
+    attacker.add_argument("--epsilon", default="8/255", help="radius on images in [0, 1] (default 8/255)")
     attacker.add_argument("--norm", default="linf", help="linf or l2 (default linf)")
-    attacker.add_argument("--attack", default="apgd", help="pgd20, apgd, ensemble or official (default apgd)")
+    attacker.add_argument("--attack", default="apgd", help="pgd20, cw20, apgd, ensemble or official (default apgd)")
     attacker.add_argument("--images", default="0", help="how many test images; 0 takes all (default)")
     attacker.add_argument("--surrogate", help="another run whose adversarial images are tried on this one")
 

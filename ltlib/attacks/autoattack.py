@@ -7,7 +7,10 @@ leave. So a number from it is named after its parts and never "AutoAttack"; `Off
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -23,13 +26,33 @@ from ltlib.errors import InputError
 Attack = Callable[[Logits, Tensor, Tensor], Tensor]
 
 
-def ensemble(epsilon: float = 8 / 255, norm: str = "linf", steps: int = 100, queries: int = 5000) -> dict[str, Attack]:
-    """APGD-CE, APGD-T (9 targets) and Square, with AutoAttack's settings."""
-    return {
-        "APGD-CE": APGD(epsilon, norm, steps),
-        "APGD-T": APGD(epsilon, norm, steps, targets=9),
-        "Square": Square(epsilon, norm, queries),
-    }
+FEWEST = 4  # classes that the targeted DLR of APGD-T needs
+
+
+def gradient_attacks(
+    epsilon: float = 8 / 255, norm: str = "linf", classes: int = 10, *, steps: int = 100
+) -> dict[str, Attack]:
+    """APGD-CE and APGD-T (9 targets, or all other classes) with AutoAttack's settings.
+
+    With 2 or 3 classes the targeted DLR does not exist; APGD on the margin, which needs no scale either, replaces it.
+    """
+    first = {"APGD-CE": APGD(epsilon, norm, steps)}
+    if classes < FEWEST:
+        return first | {"APGD-margin": APGD(epsilon, norm, steps, loss="margin")}
+    return first | {"APGD-T": APGD(epsilon, norm, steps, targets=9)}
+
+
+def ensemble(
+    epsilon: float = 8 / 255, norm: str = "linf", classes: int = 10, *, steps: int = 100, queries: int = 5000
+) -> dict[str, Attack]:
+    """APGD-CE, APGD-T (see :func:`gradient_attacks`) and Square, with AutoAttack's settings."""
+    return gradient_attacks(epsilon, norm, classes, steps=steps) | {"Square": Square(epsilon, norm, queries)}
+
+
+def official(epsilon: float = 8 / 255, norm: str = "linf", classes: int = 10) -> dict[str, Attack]:
+    """The authors' package under the name of what it runs: with 2 or 3 classes it has no APGD-T."""
+    name = "AutoAttack" if classes >= FEWEST else "AutoAttack without APGD-T"
+    return {name: Official(epsilon, norm)}
 
 
 def in_turn(
@@ -69,6 +92,9 @@ def in_turn(
 class Official:
     """The authors' own AutoAttack, version "standard", seed 0: their repository's package, or its copy on PyPI.
 
+    "standard" is made for at least 10 classes. With fewer, both targeted attacks take all other classes as targets;
+    with 2 or 3 classes the APGD attack among them, whose loss needs 4, is left out.
+
     Args:
         epsilon, norm: see `Ball`.
     """
@@ -88,9 +114,43 @@ class Official:
         norm = {"linf": "Linf", "l2": "L2"}[self.norm]
         attack = _package().AutoAttack(logits, norm=norm, eps=self.epsilon, seed=0, device=x.device)
         attack.verbose = False
-        # its check for zero gradients needs contiguous images
-        found = attack.run_standard_evaluation(x.contiguous(), y)
+        with torch.no_grad():
+            classes = logits(x[:1]).shape[1]
+        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, classes - 1)
+        if classes < FEWEST:
+            attack.attacks_to_run = [name for name in attack.attacks_to_run if name != "apgd-t"]
+        with _repeated(attack):
+            # its check for zero gradients needs contiguous images
+            found = attack.run_standard_evaluation(x.contiguous(), y)
         return found[0] if isinstance(found, tuple) else found  # the copy on PyPI returns the new labels as well
+
+
+class AttackWarning(UserWarning):
+    """An attack says that its result might not be reliable."""
+
+
+class _Repeat(logging.Handler):
+    """Hands what is logged as a warning on as an :class:`AttackWarning`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warnings.warn(record.getMessage(), AttackWarning, stacklevel=2)
+
+
+@contextmanager
+def _repeated(attack: object) -> Iterator[None]:
+    """The package's warnings as :class:`AttackWarning`: its copy on PyPI writes them to the log, the original by
+    ``logger.log``, each beginning with "Warning: "."""
+    log, handler = logging.getLogger("auto-attack"), _Repeat(logging.WARNING)
+    before = log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    if not isinstance(attack.logger, logging.Logger):
+        attack.logger.log = lambda line: log.warning(line) if line.startswith("Warning") else None
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
 
 
 def _package() -> ModuleType:

@@ -22,7 +22,7 @@ class Ball:
     """All images in [0, 1] within ``epsilon`` of another one.
 
     Args:
-        epsilon: radius, at least 0, on images in [0, 1].
+        epsilon: radius on images in [0, 1], at least 0; in l_inf at most 1, which allows every image.
         norm: ``linf``, the largest change of a pixel, or ``l2``, the length of the change.
 
     Raises:
@@ -35,7 +35,12 @@ class Ball:
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, NORMS)
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise InputError(f"epsilon must be at least 0; got {self.epsilon}.")
+            raise InputError(f"epsilon must be a finite number, at least 0; got {self.epsilon}.")
+        if self.norm == "linf" and self.epsilon > 1:
+            raise InputError(
+                f"epsilon is a radius on images in [0, 1], so at most 1; got {self.epsilon:g}. "
+                f"Did you mean {self.epsilon:g}/255?"
+            )
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The point of the ball around ``x`` that is nearest to ``x_adv``, then clipped to [0, 1]."""

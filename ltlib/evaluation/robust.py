@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ltlib.attacks import Ball, attacked
-from ltlib.attacks.autoattack import Attack, in_turn
+from ltlib.attacks.autoattack import Attack, AttackWarning, in_turn
 from ltlib.data.augment import to_float
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import report_card
@@ -54,7 +56,7 @@ def withstood(
     Returns:
         "clean" and the names of the attacks -> (N,) bool; "size" -> (N,) norm of the change that was found; "labels"
         -> (N,); "adversarial_logits" -> (N, K) float32, of the images of :func:`ltlib.attacks.autoattack.in_turn`:
-        right exactly where all attacks were withstood.
+        right exactly where all attacks were withstood; "warnings" -> the texts of the attacks' warnings, if any.
 
     Raises:
         InputError: the folder holds the chunks of another evaluation.
@@ -100,12 +102,14 @@ def kept(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # chunks of earlier versions hold no warnings
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _attack_chunk(method: Method, images: Tensor, labels: Tensor, attacks: dict[str, Attack], seed: int) -> dict:
     devices = [images.device] if images.is_cuda else []
-    with torch.random.fork_rng(devices), attacked(method):
+    with torch.random.fork_rng(devices), attacked(method), heard() as said:
         torch.manual_seed(seed)
         x = to_float(images).contiguous()
         with torch.no_grad():
@@ -116,7 +120,21 @@ def _attack_chunk(method: Method, images: Tensor, labels: Tensor, attacks: dict[
     inside = (x_adv.amin((1, 2, 3)) >= 0) & (x_adv.amax((1, 2, 3)) <= 1)
     size = torch.where(inside, size, torch.inf)
     arrays = {"clean": clean} | right | {"size": size, "labels": labels, "adversarial_logits": z_adv.float()}
-    return {name: t.cpu().numpy() for name, t in arrays.items()}
+    return {name: t.cpu().numpy() for name, t in arrays.items()} | {"warnings": np.array(said, dtype=str)}
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """The texts of the :class:`AttackWarning` that are given inside, each once; other warnings pass."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AttackWarning)
+        yield texts
+    for warning in caught:
+        if not issubclass(warning.category, AttackWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif str(warning.message) not in texts:
+            texts.append(str(warning.message))
 
 
 def describe(attacks: dict[str, Attack]) -> dict[str, dict]:

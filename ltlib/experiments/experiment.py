@@ -93,7 +93,13 @@ def read(name: str, value: object, like: object) -> object:
     try:
         if isinstance(like, bool):
             return {"true": True, "false": False}[text.lower()]
-        return int(text) if isinstance(like, int) else float(text)
-    except (ValueError, KeyError):
+        return int(text) if isinstance(like, int) else _number(text)
+    except (ValueError, KeyError, ZeroDivisionError):
         kind = "true or false" if isinstance(like, bool) else "a whole number" if isinstance(like, int) else "a number"
         raise InputError(f"{name} must be {kind}; got {value!r}.") from None
+
+
+def _number(text: str) -> float:
+    """A float, also where it is written as a fraction: the radius of an attack is usually quoted as ``8/255``."""
+    numerator, slash, denominator = text.partition("/")
+    return float(numerator) / float(denominator) if slash else float(text)

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from ltlib.experiments import robustness
+from ltlib.experiments.attack import robust_reports
 from ltlib.experiments.runs import Run
 from ltlib.results import reference
 
@@ -64,7 +64,7 @@ def row(
 
 def of_run(run: Run, baseline: Run | None = None, **options: object) -> dict[str, object]:
     """:func:`row` of a finished run with its stored robust reports."""
-    return row(run.info, robustness.reports(run), baseline=baseline.info if baseline else None, **options)
+    return row(run.info, robust_reports(run), baseline=baseline.info if baseline else None, **options)
 
 
 def of_study(study: str, **options: object) -> dict[str, list[dict[str, object]]]:

@@ -15,7 +15,7 @@ import numpy as np
 from ltlib.data.longtail import PAPER_GROUPS, shot_groups
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
 from ltlib.evaluation.calibration import confidence_and_correct, equal_width_bins, probabilities
-from ltlib.experiments import robustness
+from ltlib.experiments.attack import attack_arrays, robust_reports
 from ltlib.experiments.runs import Run
 
 # Confidences are rounded up to a 65,535th and read as the middle of it. 65,535 is 15 * 4,369, so that every confidence
@@ -49,8 +49,8 @@ def of_run(run: Run) -> dict[str, Arrays]:
     """
     stored = run.predictions()
     found = {"test": compress(stored["logits"], stored["labels"])}
-    for report in robustness.reports(run):
-        if arrays := robustness.arrays(run, report):
+    for report in robust_reports(run):
+        if arrays := attack_arrays(run, report):
             found[report["arrays"]] = compress(arrays["adversarial_logits"], arrays["labels"])
     return found
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ltlib import paths
-from ltlib.experiments import robustness, runs
+from ltlib.experiments import runs
+from ltlib.experiments.attack import attack_command
 from ltlib.results import predictions, reference, results
 from ltlib.results.predictions import Arrays
 
@@ -56,7 +57,7 @@ def _facts(record: dict, attack: str, records: dict[str, dict]) -> dict[str, str
     report = results.report_of(record, attack) if attack else None
     if report:
         passed = sum(check["passed"] for check in report["checks"])
-        facts["attack"] = robustness.command(report)
+        facts["attack"] = attack_command(report)
         facts["checks"] = f"{passed} of {len(report['checks'])} passed"
     return facts | {
         "seed": str(experiment["seed"]),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ltlib import paths
 from ltlib.errors import InputError
-from ltlib.experiments import robustness
+from ltlib.experiments.attack import robust_reports
 from ltlib.experiments.runs import Run
 from ltlib.files import write_atomic
 from ltlib.results import predictions
@@ -74,7 +74,7 @@ def record(run: Run, label: str) -> dict:
         if "test_accuracy" in line:
             for name, values in kept["curve"].items():
                 values.append(round(line[name], 5))
-    if reports := robustness.reports(run):
+    if reports := robust_reports(run):
         kept["robust"] = reports
     return kept
 

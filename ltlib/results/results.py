@@ -16,7 +16,8 @@ from ltlib import paths
 from ltlib.data.longtail import RULES
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.evaluation.spread import interval
-from ltlib.experiments import robustness, runs
+from ltlib.experiments import runs
+from ltlib.experiments.attack import attack_command
 from ltlib.experiments.recipe import parse_overrides
 from ltlib.results import card, reference
 
@@ -171,7 +172,7 @@ def _row(members: list[dict], metric: str, attack: str, rule: str) -> dict[str, 
         "seeds": " ".join(str(record["experiment"]["seed"]) for record in members),
         "values": list(values),
         "command": first["command"],
-        "attack command": robustness.command(report_of(first, attack)) if attack else "",
+        "attack command": attack_command(report_of(first, attack)) if attack else "",
         "runs": " ".join(record["id"] for record in members),
     }
 

@@ -1,8 +1,10 @@
 """Attacks against problems whose answer is known."""
 
 import importlib.util
+import logging
 import sys
 import types
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 from ltlib import models
 from ltlib.attacks import APGD, PGD, Ball, Square, attacked, fgsm
 from ltlib.attacks.apgd import StepSize, check_points
-from ltlib.attacks.autoattack import Official, ensemble, in_turn
+from ltlib.attacks.autoattack import AttackWarning, Official, ensemble, gradient_attacks, in_turn, official
 from ltlib.attacks.ball import input_gradient
 from ltlib.attacks.losses import best_other, dlr, dlr_targeted, kl_to_clean, margin
 from ltlib.attacks.square import _bumps
@@ -365,41 +367,111 @@ def test_attacks_in_turn_leave_what_withstands_all_and_never_touch_the_fooled(tr
     assert withstood["APGD-CE"].sum() < clean.sum()
 
 
-@pytest.mark.parametrize("package", ["autoattack", "pyautoattack"])
-def test_official_package_is_called_as_published_or_named_with_its_address(monkeypatch, package):
-    x, y = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.tensor([0, 1])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install pyautoattack"):
-        Official(EPSILON)(Planted(), x, y)
+class Package:
+    """Stands for the official package: notes how it is called and warns as it does."""
+
+    def __init__(self, name, calls):
+        self.name, self.calls = name, calls
+
+    def AutoAttack(self, model, **options):
+        self.calls.update(options)
+        attack = types.SimpleNamespace(
+            verbose=True,
+            attacks_to_run=["apgd-ce", "apgd-t", "fab-t", "square"],
+            apgd_targeted=types.SimpleNamespace(n_target_classes=9),
+            fab=types.SimpleNamespace(n_target_classes=9),
+            logger=logging.getLogger("auto-attack")
+            if self.name == "pyautoattack"
+            else types.SimpleNamespace(log=print),
+        )
+
+        def run_standard_evaluation(images, labels):
+            self.calls.update(
+                contiguous=images.is_contiguous(),
+                verbose=attack.verbose,
+                attacks=attack.attacks_to_run,
+                targets=(attack.apgd_targeted.n_target_classes, attack.fab.n_target_classes),
+            )
+            if self.name == "pyautoattack":
+                attack.logger.debug("initial accuracy: 50%")
+                attack.logger.warning("Square Attack has decreased the robust accuracy")
+                return images, labels
+            attack.logger.log("initial accuracy: 50%")
+            attack.logger.log("Warning: Square Attack has decreased the robust accuracy")
+            return images
+
+        attack.run_standard_evaluation = run_standard_evaluation
+        return attack
+
+
+@pytest.fixture(params=["autoattack", "pyautoattack"])
+def package_calls(request, monkeypatch):
+    """How the official package is called, under both of its names."""
     calls = {}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == request.param)
+    monkeypatch.setitem(sys.modules, request.param, Package(request.param, calls))
+    return calls
 
-    class AutoAttack:
-        verbose = True
 
-        def __init__(self, model, **options):
-            calls.update(options)
-
-        def run_standard_evaluation(self, images, labels):
-            calls.update(contiguous=images.is_contiguous(), verbose=self.verbose)
-            return images if package == "autoattack" else (images, labels)
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == package)
-    monkeypatch.setitem(sys.modules, package, types.SimpleNamespace(AutoAttack=AutoAttack))
-    assert torch.equal(Official(EPSILON, "l2")(Planted(), x, y), x)
-    assert calls == {
+def test_official_package_is_called_as_published_and_its_warnings_are_heard(package_calls):
+    x, y = torch.rand(2, 3, 2, 2).to(memory_format=torch.channels_last), torch.tensor([0, 1])
+    with pytest.warns(AttackWarning, match="Square Attack has decreased") as heard:
+        found = Official(EPSILON, "l2")(Linear(12), x, y)
+    assert len(heard) == 1
+    assert torch.equal(found, x)
+    assert package_calls == {
         "norm": "L2",
         "eps": EPSILON,
         "seed": 0,
         "device": x.device,
         "contiguous": True,
         "verbose": False,
+        "attacks": ["apgd-ce", "apgd-t", "fab-t", "square"],
+        "targets": (9, 9),
     }
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 9, 10])
+@pytest.mark.filterwarnings("ignore::ltlib.attacks.autoattack.AttackWarning")
+def test_official_package_with_few_classes_has_as_many_targets_as_there_are(package_calls, classes):
+    ((name, attack),) = official(EPSILON, "linf", classes).items()
+    attack(Linear(classes), torch.rand(2, 3, 2, 2), torch.tensor([0, 1]))
+    assert package_calls["targets"] == (min(9, classes - 1),) * 2
+    targeted_dlr = classes >= 4  # its denominator holds the fourth largest logit
+    assert ("apgd-t" in package_calls["attacks"]) == targeted_dlr
+    assert name == ("AutoAttack" if targeted_dlr else "AutoAttack without APGD-T")
+
+
+def test_official_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install pyautoattack"):
+        Official(EPSILON)(Planted(), GREY, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+@pytest.mark.parametrize("make", [gradient_attacks, partial(ensemble, queries=20)], ids=["apgd", "ensemble"])
+def test_few_classes_go_through_the_attacks(make, classes):
+    """The linear model's largest radius at which an image is right is known, so the number is, too."""
+    model, x = Linear(classes), inner_images(40)
+    y = model(x).argmax(1)
+    towards = (model.w[:, None] - model.w[y]).abs().sum(-1)  # (K, n), the dual norm for each other class
+    gaps = model(x).gather(1, y[:, None]) - model(x)
+    distance = (gaps.T / towards.clamp(min=1e-12)).scatter(0, y[None], torch.inf).amin(0)
+    epsilon = distance.median().item()
+    _, _, withstood = in_turn(make(epsilon, "linf", classes), model, x, y)
+    clear = (distance - epsilon).abs() > 0.01 * epsilon
+    assert torch.equal(list(withstood.values())[-1][clear], (distance > epsilon)[clear])
+    assert "APGD-T" in withstood or classes < 4
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PGD(-0.1), "epsilon must be at least 0; got -0.1"),
+        (lambda: PGD(-0.1), "epsilon must be a finite number, at least 0; got -0.1"),
+        (lambda: APGD(float("nan")), "at least 0; got nan"),
+        (lambda: Square(float("inf"), "l2"), "at least 0; got inf"),
+        (lambda: PGD(8), "at most 1; got 8. Did you mean 8/255?"),
+        (lambda: fgsm(1.5), "at most 1; got 1.5. Did you mean 1.5/255?"),
         (lambda: PGD(norm="l1"), "norm 'l1' is not known"),
         (lambda: PGD(loss="ce"), "loss 'ce' is not known"),
         (lambda: PGD(loss="kl", start="clean"), "no gradient at the clean image"),

@@ -13,7 +13,8 @@ from ltlib.attacks import APGD
 from ltlib.data.longtail import shot_groups
 from ltlib.evaluation import robust
 from ltlib.evaluation.evaluate import used_parameters
-from ltlib.experiments import robustness
+from ltlib.experiments import attack as attacking
+from ltlib.experiments.attack import attack_arrays, measure, robust_reports
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.results import card, reference
@@ -29,9 +30,9 @@ def run(tmp_path_factory):
     quick = {"APGD-CE": APGD(EPSILON, steps=10), "APGD-T": APGD(EPSILON, steps=5, targets=3)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(robust, "sanity", lambda *given: [])  # the checks take longest, and have tests of their own
-        patch.setitem(robustness.ATTACKS, "apgd", lambda epsilon, norm: quick)
+        patch.setitem(attacking.ATTACKS, "apgd", lambda epsilon, norm, classes: quick)
         for attack in ("pgd20", "apgd"):
-            robustness.measure(found, epsilon=EPSILON, attack=attack, images=40)
+            measure(found, epsilon=EPSILON, attack=attack, images=40)
     return found
 
 
@@ -39,7 +40,7 @@ def test_every_number_of_the_row_follows_from_what_is_stored(run):
     row = card.of_run(run, epsilon=EPSILON, rule="papers")
     clean = run.predictions()
     groups = shot_groups(clean["counts"], "papers")
-    stored = {" + ".join(r["attacks"]): robustness.arrays(run, r) for r in robustness.reports(run)}
+    stored = {" + ".join(r["attacks"]): attack_arrays(run, r) for r in robust_reports(run)}
     tables = {
         "": (clean["logits"], clean["labels"]),
         "PGD-20 ": [stored["PGD-20"][name] for name in ("adversarial_logits", "labels")],
@@ -63,8 +64,8 @@ def test_every_number_of_the_row_follows_from_what_is_stored(run):
 
 
 def test_adversarial_logits_are_right_exactly_where_all_attacks_were_withstood(run):
-    for report in robustness.reports(run):
-        stored = robustness.arrays(run, report)
+    for report in robust_reports(run):
+        stored = attack_arrays(run, report)
         held = stored[list(report["attacks"])[-1]]
         assert np.array_equal(stored["adversarial_logits"].argmax(1) == stored["labels"], held)
         assert stored["adversarial_logits"].dtype == np.float32
@@ -72,9 +73,9 @@ def test_adversarial_logits_are_right_exactly_where_all_attacks_were_withstood(r
 
 
 def test_early_reports_give_the_accuracy_and_none_for_the_rest(run):
-    (report,) = [r for r in robustness.reports(run) if list(r["attacks"]) == ["PGD-20"]]
+    (report,) = [r for r in robust_reports(run) if list(r["attacks"]) == ["PGD-20"]]
     early = {name: value for name, value in report.items() if name not in ("adversarial", "arrays")}
-    assert robustness.arrays(run, early) is None
+    assert attack_arrays(run, early) is None
     row = card.row(run.info, [early], epsilon=EPSILON)
     assert row["PGD-20 accuracy"] == report["robust_accuracy"]
     assert {row[f"PGD-20 {m}"] for m in ("accuracy few", "ECE", "ECE many")} == {None}
@@ -134,7 +135,7 @@ def test_parameters_are_those_that_the_logits_depend_on(name, own, extra):
 
 def test_the_command_line_shows_the_card(run, capsys, monkeypatch):
     monkeypatch.setenv("LTLIB_RUNS", str(run.folder.parent))
-    robustness.measure(run, attack="pgd20", images=20)
+    measure(run, attack="pgd20", images=20)
     assert main(["runs", "show", run.id]) == 0
     out = capsys.readouterr().out
     for rule in ("threshold", "papers"):

@@ -7,7 +7,7 @@ import pytest
 
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import report_card
-from ltlib.experiments import robustness
+from ltlib.experiments.attack import attack_command, measure, robust_reports
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.results import predictions, reference
@@ -63,7 +63,7 @@ def test_more_classes_than_a_byte_holds():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     found = execute(Experiment(profile="smoke"), tmp_path_factory.mktemp("runs"))
-    robustness.measure(found, attack="pgd20", epsilon=0.004, images=40)
+    measure(found, attack="pgd20", epsilon=0.004, images=40)
     return found
 
 
@@ -94,9 +94,9 @@ def test_export_adds_predictions_to_an_older_record_and_overwrites_no_others(run
 def test_a_robustness_command_is_the_one_that_measures_it(run, monkeypatch, capsys):
     from ltlib.__main__ import main
 
-    (report,) = robustness.reports(run)
+    (report,) = robust_reports(run)
     monkeypatch.setenv("LTLIB_RUNS", str(run.folder.parent))
-    assert main(robustness.command(report).split()[3:]) == 0
+    assert main(attack_command(report).split()[3:]) == 0
     assert "measured already" in capsys.readouterr().out
 
 

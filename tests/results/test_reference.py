@@ -7,7 +7,8 @@ import pytest
 
 from ltlib.__main__ import main
 from ltlib.errors import InputError
-from ltlib.experiments import robustness, runs
+from ltlib.experiments import runs
+from ltlib.experiments.attack import measure
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.results import reference
@@ -73,8 +74,8 @@ def test_rows_stand_in_the_order_that_the_study_gives(two_runs, tmp_path, monkey
 
 def test_robust_reports_and_the_curve_travel_with_a_run(two_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "studies", lambda: tmp_path)
-    made = [robustness.measure(run, attack="pgd20", epsilon=0.01, images=40) for run in two_runs]
-    robustness.measure(two_runs[0], attack="pgd20", epsilon=0.02, images=40)
+    made = [measure(run, attack="pgd20", epsilon=0.01, images=40) for run in two_runs]
+    measure(two_runs[0], attack="pgd20", epsilon=0.02, images=40)
     for run in two_runs:
         reference.export(run, tmp_path / "study", "plain")
     record = reference.read("study")[0]

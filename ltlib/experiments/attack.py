@@ -1,15 +1,17 @@
-"""Robust accuracy of a finished run, stored in its folder with everything that stands behind the number."""
+"""Robust accuracy of a finished run, stored in its folder with everything that supports the number."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ltlib.attacks import APGD, PGD
-from ltlib.attacks.autoattack import Attack, Official, ensemble
+from ltlib.attacks import PGD, Ball
+from ltlib.attacks.autoattack import Attack, ensemble, gradient_attacks, official
 from ltlib.data.images import Images
 from ltlib.errors import InputError, check_choice
 from ltlib.evaluation.robust import kept, robust_report
@@ -21,11 +23,13 @@ from ltlib.experiments.runs import Run
 from ltlib.files import write_atomic
 from ltlib.training.device import choose_device
 
-ATTACKS = {
-    "pgd20": lambda epsilon, norm: {"PGD-20": PGD(epsilon, norm, step_size=epsilon / 10)},
-    "apgd": lambda epsilon, norm: {"APGD-CE": APGD(epsilon, norm), "APGD-T": APGD(epsilon, norm, targets=9)},
+# What --attack may name -> (epsilon, norm, number of classes) -> the attacks by the names of a report.
+ATTACKS: dict[str, Callable[[float, str, int], dict[str, Attack]]] = {
+    "pgd20": lambda epsilon, norm, classes: {"PGD-20": PGD(epsilon, norm, step_size=epsilon / 10)},
+    "cw20": lambda epsilon, norm, classes: {"CW-20": PGD(epsilon, norm, step_size=epsilon / 10, loss="margin")},
+    "apgd": gradient_attacks,
     "ensemble": ensemble,
-    "official": lambda epsilon, norm: {"AutoAttack": Official(epsilon, norm)},
+    "official": official,
 }
 
 
@@ -42,24 +46,25 @@ def measure(
 
     Args:
         run: whose network is attacked.
-        epsilon, norm: of the ball, see `ltlib.attacks.Ball`.
-        attack: a key of ``ATTACKS``: ``pgd20``, ``apgd`` (APGD-CE and APGD-T), ``ensemble`` (and Square) or
-            ``official`` (the authors' AutoAttack, which must be installed).
+        epsilon, norm: of the ball, see `ltlib.attacks.Ball`; epsilon must be above 0 here.
+        attack: a key of ``ATTACKS``: ``pgd20``, ``cw20`` (PGD on the margin), ``apgd`` (APGD-CE and APGD-T),
+            ``ensemble`` (and Square) or ``official`` (the authors' AutoAttack, which must be installed).
         images: this many test images, spread evenly; 0 takes all.
         surrogate: another run on the same classes, for the check on transfer.
 
     Returns:
-        The report of :func:`ltlib.evaluation.robust.robust_report`, with the run, the name of the data, and the folder
-        inside the run that holds the ``arrays``.
+        The report of :func:`ltlib.evaluation.robust.robust_report`, with the run, the name of the data, the attack's
+        key, and the folder inside the run that holds the ``arrays``.
 
     Raises:
         InputError: the run is not finished, its data have changed, or a value is not allowed.
     """
     check_choice("attack", attack, ATTACKS)
+    check_radius(epsilon, norm)
     if images < 0:
         raise InputError(f"images must be at least 0, and 0 means all; got {images}.")
-    attacks: dict[str, Attack] = ATTACKS[attack](epsilon, norm)
     method = execute.load(run)
+    attacks = ATTACKS[attack](epsilon, norm, len(method.counts))
     test = _test_images(run)
     if images and images < len(test):
         test = test.take(torch.linspace(0, len(test) - 1, images).long().numpy())
@@ -79,9 +84,18 @@ def measure(
         folder=file.with_suffix(""),
         say=lambda line: print(line, flush=True),
     )
-    report = {"run": run.id, "data": run.info["data"]["name"], "arrays": file.stem} | report
-    write_atomic(file, json.dumps(report, indent=1).encode())
-    return report
+    about = {"run": run.id, "data": run.info["data"]["name"], "attack": attack, "arrays": file.stem}
+    write_atomic(file, json.dumps(about | report, indent=1).encode())
+    return about | report
+
+
+def check_radius(epsilon: float, norm: str) -> None:
+    """Raise :class:`InputError` unless ``epsilon`` is the radius of a ball in which an attack can search."""
+    Ball(epsilon, norm)
+    if not epsilon > 0:
+        raise InputError(
+            "epsilon 0 allows no change of an image: the result is clean accuracy. Give a radius such as 8/255."
+        )
 
 
 def report_file(run: Run, attack: str, epsilon: float, norm: str, images: int) -> Path:
@@ -89,21 +103,33 @@ def report_file(run: Run, attack: str, epsilon: float, norm: str, images: int) -
     return run.folder / f"robust-{attack}-{norm}-{epsilon:.5f}-{images}.json"
 
 
-def command(report: dict) -> str:
+def attack_command(report: dict) -> str:
     """The command line that measures what this report says."""
-    epsilon, norm = report["epsilon"], report["norm"]
-    attack = next(name for name, make in ATTACKS.items() if list(make(epsilon, norm)) == list(report["attacks"]))
-    flags = f"--attack {attack} --epsilon {epsilon:.8g} --norm {norm} --images {report['images']}"
-    return f"python -m ltlib robust {report['run']} {flags}"
+    flags = f"--epsilon {_as_fraction(report['epsilon'])} --norm {report['norm']} --images {report['images']}"
+    return f"python -m ltlib robust {report['run']} --attack {attack_of(report)} {flags}"
 
 
-def arrays(run: Run, report: dict) -> dict[str, np.ndarray] | None:
-    """What stands behind a report of :func:`reports`, see :func:`ltlib.evaluation.robust.withstood`; None if the report
-    was made before such arrays were kept."""
+def attack_of(report: dict) -> str:
+    """The key of ``ATTACKS`` that a report was measured with; reports before version 2 tell it by their attacks."""
+    if "attack" in report:
+        return report["attack"]
+    before = {"PGD-20": "pgd20", "APGD-CE + APGD-T": "apgd", "APGD-CE + APGD-T + Square": "ensemble"}
+    return before.get(" + ".join(report["attacks"]), "official")
+
+
+def _as_fraction(epsilon: float) -> str:
+    """``8/255`` where that is the very number, otherwise eight digits."""
+    whole = round(255 * epsilon)
+    return f"{whole}/255" if math.isclose(whole / 255, epsilon, rel_tol=1e-12) else f"{epsilon:.8g}"
+
+
+def attack_arrays(run: Run, report: dict) -> dict[str, np.ndarray] | None:
+    """The arrays behind a report of :func:`robust_reports`, see :func:`ltlib.evaluation.robust.withstood`; None if the
+    report was made before such arrays were kept."""
     return kept(run.folder / report["arrays"]) if "arrays" in report else None
 
 
-def reports(run: Run) -> list[dict]:
+def robust_reports(run: Run) -> list[dict]:
     """All robust reports of a run."""
     return [json.loads(file.read_text()) for file in sorted(run.folder.glob("robust-*.json"))]
 
