@@ -37,23 +37,30 @@ def main(arguments: list[str] | None = None) -> int:
     return status or 0
 
 
-def train(**fields: str) -> None:
+def train(seeds: str | None, processes: str, dry_run: bool, **fields: str) -> None:
     """Train (or resume, or reload) one experiment and print its table."""
     from ltlib import distributed
-    from ltlib.experiments import execute, runs
+    from ltlib.experiments import runs
+    from ltlib.experiments.execute import execute
     from ltlib.experiments.experiment import Experiment, read
-    from ltlib.launch import launch, seeds
+    from ltlib.experiments.plan import as_lines, plan
+    from ltlib.launch.processes import parse_seeds, train_on, train_seeds
 
-    several, processes = fields.pop("seeds"), read("processes", fields.pop("processes"), 1)
-    experiment = Experiment.parse(**_given(fields))
-    if several and (fields["seed"] is not None or processes > 1):
+    experiment, number = Experiment.parse(**_given(fields)), read("processes", processes, 1)
+    if seeds is not None and (fields["seed"] is not None or number != 1):
         raise InputError("--seeds goes with neither --seed nor --processes: leave one out.")
-    if several:
-        found = seeds.train_together(experiment, seeds.parse_seeds(several))
-    elif processes != 1:
-        found = [launch.train_on(processes, experiment)]
+    if dry_run:
+        planned = plan(experiment, processes=number)
+        each = parse_seeds(seeds) if seeds is not None else [experiment.seed]
+        print("\n".join(as_lines(planned.with_seed(each[0]))))
+        print("".join(f"\nthe same for {planned.with_seed(seed).run.id}" for seed in each[1:]), end="")
+        return
+    if seeds is not None:
+        found = train_seeds(experiment, parse_seeds(seeds))
+    elif number != 1:
+        found = [train_on(number, experiment)]
     else:
-        found = [execute.execute(experiment)]
+        found = [execute(experiment)]
     if distributed.rank() == 0:
         print(runs.as_text(runs.table(found)))
         where = found[0].folder if len(found) == 1 else found[0].folder.parent
@@ -217,7 +224,10 @@ def _parser() -> argparse.ArgumentParser:
     trainer = verb(verbs, "train", train)
     _experiment_flags(trainer)
     trainer.add_argument("--seeds", help="several seeds at once, such as 0,1,2, each with a run of its own")
-    trainer.add_argument("--processes", default="1", help="so many processes for one run, one a GPU (default 1)")
+    trainer.add_argument("--processes", default="1", help="so many processes for one run, one per GPU (default 1)")
+    trainer.add_argument(
+        "--dry-run", action="store_true", help="only print the plan, with the source of every setting; no run is made"
+    )
     reporter = verb(verbs, "report", report)
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")

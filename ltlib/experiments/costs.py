@@ -18,7 +18,7 @@ from ltlib.data.longtail import class_counts
 from ltlib.data.presets import PRESETS
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.recipe import resolve
+from ltlib.experiments.recipe import Recipe, resolve
 from ltlib.methods import Method
 from ltlib.models.cost import cost
 
@@ -50,15 +50,27 @@ class Price:
 
 
 def price(experiment: Experiment) -> Price:
-    """The cost of an experiment by its recipe. Nothing is loaded or trained.
+    """The cost of an experiment by its recipe, on all images that its data set has. Nothing is loaded or trained.
 
     Raises:
         InputError: the size of the data set is not known beforehand.
     """
     recipe, own = resolve(experiment)
     counts, test_images, side = _sizes(experiment)
-    side = recipe.image_size or side
-    method = _small(experiment.method, own, counts)
+    return price_of(experiment.method, recipe, own, counts, test_images, recipe.image_size or side)
+
+
+def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_images: int, side: int) -> Price:
+    """The cost of training a method on images that are known.
+
+    Args:
+        name: of the method.
+        recipe, own: its recipe and hyper-parameters.
+        counts: (K,) training images of each class.
+        test_images: how many there are.
+        side: of an image in pixels.
+    """
+    method = _small(name, own, counts)
     one = cost(recipe.backbone, len(counts), side, recipe.frozen)
     images, operations = 0, 0.0
     for stage in method.stages(recipe.epochs, recipe.schedule):

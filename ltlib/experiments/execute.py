@@ -1,12 +1,9 @@
-"""The one road from an experiment to a finished run. Read this file first to see how the house hangs together."""
+"""The single path from an experiment to a finished run. Start reading here."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import platform
-import shlex
 import subprocess
 import time
 from dataclasses import asdict
@@ -16,27 +13,21 @@ from pathlib import Path
 import torch
 
 import ltlib
-from ltlib import distributed, methods, models, paths
+from ltlib import distributed, methods, paths
 from ltlib.data.stream import on_device
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import predict, report_card, used_parameters
 from ltlib.experiments import reuse, runs
-from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.prepare import Prepared, prepare
-from ltlib.experiments.recipe import Recipe, resolve
+from ltlib.experiments.experiment import Experiment, command
+from ltlib.experiments.plan import Plan, network, plan
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
-from ltlib.models import Network
-from ltlib.models.pretrained import load_pretrained
 from ltlib.training.device import choose_device, hardware, reproducible, use_available_cores
 from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
 
-# Fields of the recipe that do not change the result. What was in the lists, the fingerprint of the data says.
-DECIDES_NOTHING = ("train_list", "test_list", "keep_every")
 
-
-def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
+def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool = False) -> Run:
     """Train the experiment, or resume it, or reload it if it is finished.
 
     Everything is checked before anything is written.
@@ -44,36 +35,29 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     Args:
         experiment: what to train.
         runs_dir: folder of the run folders; default ``LTLIB_RUNS``.
+        quiet: print nothing.
 
     Raises:
         InputError: something the user gave cannot be used.
         TrainingStopped: a loss or gradient was not finite.
     """
-    recipe, own = resolve(experiment)
     device = choose_device()
     use_available_cores()
     with distributed.process_group(device):
         with distributed.first_before_the_others():
-            data = prepare(experiment, recipe)
-        first = reuse.stage1_run(experiment, recipe, own, data, runs_dir)
-        natural = reuse.natural_run(own, data, runs_dir)
-        identity = describe(experiment, recipe, own, data, distributed.world_size())
-        run = Run((runs_dir or paths.runs_root()) / run_id(experiment, identity))
+            planned = plan(experiment, processes=distributed.world_size(), runs_dir=runs_dir)
+        run = planned.run
         if distributed.from_first(lambda: run.state) == "finished":
-            if distributed.rank() == 0:
+            if distributed.rank() == 0 and not quiet:
                 print(f"{run.id} is finished: its results are reloaded from {run.folder}")
             return run
 
-        with reproducible(experiment.seed, device, recipe.deterministic):
-            method = build(experiment.method, own, recipe, data).to(device, memory_format=torch.channels_last)
-            if first:
-                reuse.take_over(first, method, device)
-            if natural:
-                reuse.guide(natural, method, data)
+        with reproducible(experiment.seed, device, planned.recipe.deterministic):
+            method = _starting_point(planned, device)
             with run.locked() if distributed.rank() == 0 else contextlib.nullcontext():
-                run.update(**about(run, experiment, recipe, own, data, device))
+                run.update(**about(planned, device))
                 try:
-                    _train(run, method, recipe, data, device, identity)
+                    _train(run, method, planned, device, quiet)
                 except BaseException as error:
                     failed = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     run.update(state=failed, reason=str(error) or type(error).__name__)
@@ -81,8 +65,23 @@ def execute(experiment: Experiment, runs_dir: Path | None = None) -> Run:
     return run
 
 
-def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: torch.device, identity: dict) -> None:
+def _starting_point(planned: Plan, device: torch.device) -> Method:
+    """The method on its device, with what it takes from finished runs.
+
+    Raises:
+        InputError: the weights of such a run are damaged, or do not fit.
+    """
+    method = planned.build().to(device, memory_format=torch.channels_last)
+    if planned.first:
+        reuse.take_over(planned.first, method, device)
+    if planned.natural:
+        reuse.guide(planned.natural, method, planned.data)
+    return method
+
+
+def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet: bool) -> None:
     """Train (or resume) and write the results into the run folder."""
+    recipe, data, identity = planned.recipe, planned.data, planned.identity()
     evaluate = {"test": on_device(data.test, device)}
     if data.validation:
         evaluate["validation"] = on_device(data.validation, device)
@@ -102,7 +101,7 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
     def on_epoch(record: dict) -> None:
         keep()
         run.store_metrics(engine.history)
-        if distributed.rank() == 0:
+        if distributed.rank() == 0 and not quiet:
             progress(record)
 
     engine.fit(run.checkpoint, identity, on_epoch)
@@ -123,18 +122,6 @@ def _train(run: Run, method: Method, recipe: Recipe, data: Prepared, device: tor
     )
 
 
-def build(name: str, own: dict[str, object], recipe: Recipe, data: Prepared) -> Method:
-    """The untrained method, on the CPU.
-
-    Raises:
-        InputError: a hyper-parameter is out of range, or ImageNet weights cannot be had.
-    """
-    network = _network(asdict(recipe), data.description())
-    if recipe.pretrained:
-        load_pretrained(network, recipe.backbone)
-    return methods.make(name, network, torch.from_numpy(data.counts), **own)
-
-
 def load(run: Run) -> Method:
     """The trained method of a finished run, on the CPU, in evaluation mode.
 
@@ -144,17 +131,10 @@ def load(run: Run) -> Method:
     info = run.info
     if run.state != "finished":
         raise InputError(f"Run {run.id} is {run.state}: finish it before its weights can be loaded.")
-    network, counts = _network(info["recipe"], info["data"]), torch.tensor(info["data"]["counts"])
-    method = methods.make(info["experiment"]["method"], network, counts, **info["hyperparameters"])
+    untrained, counts = network(info["recipe"], info["data"]), torch.tensor(info["data"]["counts"])
+    method = methods.make(info["experiment"]["method"], untrained, counts, **info["hyperparameters"])
     runs.fill(method, runs.read_weights(run), run)
     return method.eval()
-
-
-def _network(recipe: dict, data: dict) -> Network:
-    """The untrained network of a recipe for these data."""
-    mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
-    frozen = recipe.get("frozen", False)
-    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen)
 
 
 def best_epochs(history: list[dict]) -> dict[str, dict]:
@@ -168,65 +148,23 @@ def best_epochs(history: list[dict]) -> dict[str, dict]:
     return best
 
 
-def describe(
-    experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared, processes: int = 1
-) -> dict[str, object]:
-    """All that decides the result of a run: two runs with equal descriptions are one run."""
-    return {
-        **({"processes": processes} if processes > 1 else {}),
-        "ltlib": ltlib.__version__,
-        "method": experiment.method,
-        "dataset": experiment.dataset,
-        "imbalance_type": experiment.imbalance_type,
-        "imbalance_factor": experiment.imbalance_factor,
-        "seed": experiment.seed,
-        **{name: value for name, value in asdict(recipe).items() if name not in DECIDES_NOTHING},
-        **{f"{experiment.method}.{name}": value for name, value in own.items()},
-        "data": data.fingerprint,
-    }
-
-
-def run_id(experiment: Experiment, identity: dict[str, object]) -> str:
-    """A readable name, made unique by a hash of the description."""
-    natural = experiment.imbalance_type == "natural"
-    tail = (
-        "natural"
-        if natural
-        else f"{'step' if experiment.imbalance_type == 'step' else 'if'}{experiment.imbalance_factor:g}"
-    )
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{experiment.method}-{experiment.dataset}-{tail}-{experiment.profile}-s{experiment.seed}-{digest}"
-
-
-def about(
-    run: Run, experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared, device: torch.device
-) -> dict[str, object]:
+def about(planned: Plan, device: torch.device) -> dict[str, object]:
     """What ``run.json`` says from the start."""
+    run = planned.run
     return {
         "id": run.id,
         "state": "running",
-        "command": command(experiment),
-        "experiment": asdict(experiment),
-        "recipe": asdict(recipe),
-        "hyperparameters": own,
-        "data": data.description(),
+        "command": command(planned.experiment),
+        "experiment": asdict(planned.experiment),
+        "recipe": asdict(planned.recipe),
+        "hyperparameters": planned.own,
+        "data": planned.data.description(),
         "versions": versions(),
         "revision": revision(),
         "hardware": hardware(device),
-        "processes": distributed.world_size(),
+        "processes": planned.processes,
         "started": run.info.get("started") or _now(),
     }
-
-
-def command(experiment: Experiment, verb: str = "train") -> str:
-    """The command line that runs this experiment, naming what differs from the defaults."""
-    default = asdict(Experiment())
-    flags = [
-        f"--{name.replace('_', '-')} {shlex.quote(f'{value:g}' if isinstance(value, float) else str(value))}"
-        for name, value in asdict(experiment).items()
-        if value != default[name] or name in ("method", "dataset")
-    ]
-    return " ".join(["python -m ltlib", verb, *flags])
 
 
 def versions() -> dict[str, str]:

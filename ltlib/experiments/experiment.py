@@ -4,6 +4,7 @@ and the flags of the command line: the same words, the same meaning, checked in 
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import asdict, dataclass, fields
 
 from ltlib.data.datasets import DATASETS
@@ -79,6 +80,17 @@ class Experiment:
 
 
 FIELDS = tuple(f.name for f in fields(Experiment))
+
+
+def command(experiment: Experiment, verb: str = "train") -> str:
+    """The command line that runs this experiment. It names what differs from the defaults."""
+    default = asdict(Experiment())
+    flags = [
+        f"--{name.replace('_', '-')} {shlex.quote(f'{value:g}' if isinstance(value, float) else str(value))}"
+        for name, value in asdict(experiment).items()
+        if value != default[name] or name in ("method", "dataset")
+    ]
+    return " ".join(["python -m ltlib", verb, *flags])
 
 
 def read(name: str, value: object, like: object) -> object:

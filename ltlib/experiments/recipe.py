@@ -1,6 +1,6 @@
-"""The dial for size: every number an experiment resolves to stands in the tables below.
+"""The dial for size: every number that an experiment resolves to is in the tables below.
 
-``resolve`` starts from what the method's authors published, adds the profile, what the data set asks for, then the
+``settle`` starts from what the method's authors published, adds the profile, what the data set asks for, then the
 user's overrides.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from ltlib.data.augment import AUGMENTATIONS
 from ltlib.data.datasets import DATASETS
@@ -165,39 +166,70 @@ SMALL: dict[tuple[str, str], dict[str, object]] = {
 }
 
 
-def resolve(experiment: Experiment) -> tuple[Recipe, dict[str, object]]:
-    """The recipe of an experiment and the hyper-parameters of its method.
+class Settings(NamedTuple):
+    """What an experiment resolves to.
+
+    Attributes:
+        recipe: everything besides the method, the data and the seed.
+        own: the hyper-parameters of the method.
+        sources: for each name of both, where its value comes from: ``default``, ``published`` (by the method's authors
+            for these data), ``profile``, ``data set`` or ``override``.
+    """
+
+    recipe: Recipe
+    own: dict[str, object]
+    sources: dict[str, str]
+
+
+def settle(experiment: Experiment) -> Settings:
+    """Resolve an experiment, and say where each value comes from.
 
     Raises:
-        InputError: an override names nothing, or its value is not allowed.
+        InputError: an override names nothing, or a value is not allowed.
     """
-    method = METHODS[experiment.method]
-    own, recipe = hyperparameters(method), asdict(Recipe())
+    own, recipe = hyperparameters(METHODS[experiment.method]), asdict(Recipe())
+    sources = dict.fromkeys([*recipe, *own], "default")
+    for source, values in _layers(experiment).items():
+        for name, value in values.items():
+            known = own if name in own else recipe
+            if name in known:
+                # Only what the user gives is a text where a number is meant.
+                known[name] = read(name, value, known[name]) if source == "override" else value
+                sources[name] = source
+            elif source == "override":
+                raise InputError(
+                    f"overrides name {name!r}, which {experiment.method} does not have.{nearest(name, sources)}"
+                )
+    for name, value in own.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number; got {value}.")
+    return Settings(Recipe(**recipe), own, sources)
+
+
+def _layers(experiment: Experiment) -> dict[str, dict[str, object]]:
+    """What each source sets. A later one replaces what an earlier one says."""
+    method, profile, dataset = experiment.method, experiment.profile, experiment.dataset
     overrides = parse_overrides(experiment.overrides)
-    sizes = (
-        PROFILE[experiment.profile]
-        | PROFILE_OF_METHOD.get((experiment.profile, experiment.method), {})
-        | PROFILE_OF_DATASET.get((experiment.profile, experiment.dataset), {})
-        | ({} if DATASETS[experiment.dataset].mirror else UNMIRRORED)
-        | SMALL.get((experiment.method, experiment.dataset), {})
-    )
-    backbone = overrides.get("backbone") or sizes.get("backbone", "")
-    published = method.published(experiment.dataset, experiment.imbalance_factor, backbone)
-    for name, value in (published | sizes).items():
-        if name in own:
-            own[name] = value
-        elif name in recipe:
-            recipe[name] = value
-    for name, text in overrides.items():
-        if name in own:
-            own[name] = read(name, text, own[name])
-        elif name in recipe:
-            recipe[name] = read(name, text, recipe[name])
-        else:
-            raise InputError(
-                f"overrides name {name!r}, which {experiment.method} does not have.{nearest(name, [*recipe, *own])}"
-            )
-    return Recipe(**recipe), own
+    of_profile = PROFILE[profile] | PROFILE_OF_METHOD.get((profile, method), {})
+    of_data = PROFILE_OF_DATASET.get((profile, dataset), {}) | ({} if DATASETS[dataset].mirror else UNMIRRORED)
+    of_data |= SMALL.get((method, dataset), {})
+    backbone = overrides.get("backbone") or (of_profile | of_data).get("backbone", "")
+    return {
+        "published": METHODS[method].published(dataset, experiment.imbalance_factor, str(backbone)),
+        "profile": of_profile,
+        "data set": of_data,
+        "override": overrides,
+    }
+
+
+def resolve(experiment: Experiment) -> tuple[Recipe, dict[str, object]]:
+    """The recipe of an experiment and the hyper-parameters of its method; see :func:`settle`.
+
+    Raises:
+        InputError: an override names nothing, or a value is not allowed.
+    """
+    recipe, own, _ = settle(experiment)
+    return recipe, own
 
 
 def parse_overrides(text: str) -> dict[str, str]:

@@ -1,33 +1,50 @@
 """What a run takes from a finished one: the representation for a second stage, or the network that guides it.
 
-Train a representation once, compare classifiers on it: because the generators go on from where stage 1 left them,
-the result is bit for bit that of training both stages in one run (on the same machine, with the same seed).
+Train a representation once, compare classifiers on it. The generators continue from where stage 1 left them, so the
+result is bit for bit that of training both stages in one run (on the same machine, with the same seed).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ltlib.data.augment import to_float
 from ltlib.errors import InputError
 from ltlib.experiments import runs
-from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import Prepared
-from ltlib.experiments.recipe import Recipe, parse_overrides
+from ltlib.experiments.recipe import Recipe
 from ltlib.experiments.runs import Run
 from ltlib.methods import METHODS, Method
 from ltlib.training import checkpoint
 from ltlib.training.device import set_generator_states
 
 
-def stage1_run(
-    experiment: Experiment, recipe: Recipe, own: dict[str, object], data: Prepared, runs_dir: Path | None = None
-) -> Run | None:
+class Source(NamedTuple):
+    """A finished run that another one starts from.
+
+    Attributes:
+        run: the finished run.
+        settings: hyper-parameters of the new run that follow from it, among them the whole id of ``run``.
+    """
+
+    run: Run
+    settings: dict[str, object]
+
+
+def stage1_source(
+    own: dict[str, object], given: Collection[str], recipe: Recipe, data: Prepared, runs_dir: Path
+) -> Source | None:
     """The run that the hyper-parameter ``stage1`` names, after checking that it fits; None if it names none.
 
-    Puts its whole id, and the loss it was trained with, into ``own``, so that the new run says what is true.
+    Args:
+        own: the hyper-parameters of the method of two stages.
+        given: names that the user has set.
+        recipe, data: of the new run.
+        runs_dir: where runs are looked for.
 
     Raises:
         InputError: there is no such run, it is not finished, or it has other data, another network or two stages.
@@ -49,10 +66,9 @@ def stage1_run(
         raise InputError(f"{name} has lost its checkpoint {run.checkpoint}: train it again.")
     trained_with = _stage1_loss(info["experiment"]["method"], info["hyperparameters"])
     for key, value in trained_with.items():
-        if key in parse_overrides(experiment.overrides) and own[key] != value:
+        if key in given and own[key] != value:
             raise InputError(f"{name} was trained with {key}={value}; leave {key}={own[key]} out.")
-    own.update(trained_with, stage1=run.id)
-    return run
+    return Source(run, trained_with | {"stage1": run.id})
 
 
 def _stage1_loss(method: str, hyperparameters: dict[str, object]) -> dict[str, object]:
@@ -75,10 +91,8 @@ def take_over(run: Run, method: Method, device: torch.device) -> None:
     set_generator_states(state["generators"], device)
 
 
-def natural_run(own: dict[str, object], data: Prepared, runs_dir: Path | None = None) -> Run | None:
+def natural_source(own: dict[str, object], data: Prepared, runs_dir: Path) -> Source | None:
     """The run that the hyper-parameter ``natural_run`` names; None if it names none.
-
-    Puts its whole id and its backbone into ``own``.
 
     Raises:
         InputError: there is no such run, it is not finished, or it has other data.
@@ -87,8 +101,7 @@ def natural_run(own: dict[str, object], data: Prepared, runs_dir: Path | None = 
         return None
     run = runs.find(str(own["natural_run"]), runs_dir)
     _check_usable(run, f"natural_run={run.id}", data)
-    own["natural_run"], own["natural"] = run.id, run.info["recipe"]["backbone"]
-    return run
+    return Source(run, {"natural_run": run.id, "natural": run.info["recipe"]["backbone"]})
 
 
 def guide(run: Run, method: Method, data: Prepared) -> None:

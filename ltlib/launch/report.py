@@ -7,11 +7,9 @@ from dataclasses import asdict
 
 from ltlib import paths
 from ltlib.experiments import runs
-from ltlib.experiments.execute import describe, run_id
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.prepare import prepare
-from ltlib.experiments.recipe import resolve, with_method
-from ltlib.experiments.reuse import natural_run, stage1_run
+from ltlib.experiments.plan import plan
+from ltlib.experiments.recipe import with_method
 from ltlib.launch.fill_in import fill_in
 
 NOTEBOOK = "full_run.ipynb"
@@ -30,7 +28,7 @@ def report(*, baseline: str = "", **fields: object) -> runs.Run:
         InputError: a value is not allowed, or the notebook failed; the message says where to look.
     """
     experiment = Experiment.parse(**fields)
-    found = [expected_run(with_method(experiment, name)) for name in (baseline, experiment.method) if name]
+    found = [plan(with_method(experiment, name)).run for name in (baseline, experiment.method) if name]
     run = found[-1]
     output = paths.make_folder(run.folder, "LTLIB_RUNS") / "report.ipynb"
     notebook = paths.project() / "notebooks" / NOTEBOOK
@@ -39,17 +37,3 @@ def report(*, baseline: str = "", **fields: object) -> runs.Run:
     print(f"\n{runs.as_text(runs.table(found))}")
     print(f"groups by the threshold rule\nexecuted notebook: {output}\nrun folder:        {run.folder}")
     return run
-
-
-def expected_run(experiment: Experiment, processes: int = 1) -> runs.Run:
-    """The run that `execute` would make or find for this experiment, trained by so many processes.
-
-    Raises:
-        InputError: the experiment cannot be run as it is.
-    """
-    recipe, own = resolve(experiment)
-    data = prepare(experiment, recipe)
-    stage1_run(experiment, recipe, own, data)
-    natural_run(own, data)
-    identity = describe(experiment, recipe, own, data, processes)
-    return runs.Run(paths.runs_root() / run_id(experiment, identity))

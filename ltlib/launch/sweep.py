@@ -32,10 +32,10 @@ from collections import Counter
 from pathlib import Path
 
 from ltlib.errors import InputError
-from ltlib.experiments.execute import command
+from ltlib.experiments.experiment import command
 from ltlib.launch import sweep_results as results
 from ltlib.launch.sweep_file import Options, read_sweep
-from ltlib.launch.tasks import Task, plan
+from ltlib.launch.tasks import Task, tasks_of
 from ltlib.training.progress import Board
 
 GLANCE = 0.2  # seconds between two looks at what the workers do
@@ -60,7 +60,7 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
         InputError: something in the file cannot be used; nothing was started.
     """
     asked = read_sweep(file, **options)
-    tasks = plan(asked.experiments)
+    tasks = tasks_of(asked.experiments)
     if same := len(asked.experiments) - len(tasks):
         print(f"{len(asked.experiments)} experiments, of which {same} repeat another one's run and are merged with it")
     if sentence := asked.options.passed_over():

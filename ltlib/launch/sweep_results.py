@@ -12,8 +12,7 @@ from pathlib import Path
 
 from ltlib import paths
 from ltlib.experiments import runs
-from ltlib.experiments.execute import command
-from ltlib.experiments.experiment import FIELDS
+from ltlib.experiments.experiment import FIELDS, command
 from ltlib.files import write_atomic
 from ltlib.launch.tasks import Task
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ltlib import __version__, paths
-from ltlib.data.datasets import DATASETS
 from ltlib.errors import InputError, nearest
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.recipe import Recipe, resolve
+from ltlib.experiments.plan import plan
 from ltlib.training.device import choose_device, hardware, resolve_precision
 
 
@@ -37,37 +36,26 @@ def setup(*, expects: Mapping[str, str] | None = None, **parameters: object) -> 
 
 
 def summary(experiment: Experiment, expects: Mapping[str, str]) -> list[str]:
-    """One line a fact about what will happen.
+    """One line for each fact about what will happen; ``python -m ltlib train --dry-run`` prints all of them.
 
     Raises:
-        InputError: the overrides of the experiment cannot be used.
+        InputError: the experiment cannot be run as it is.
     """
-    recipe, _ = resolve(experiment)
+    planned = plan(experiment)
+    recipe, data, run = planned.recipe, planned.data, planned.run
+    device = choose_device()
     facts = {
-        "device": _device(recipe),
-        "profile": f"{experiment.profile}: {_sizes(experiment, recipe)}",
-        "data": f"{experiment.dataset} ({DATASETS[experiment.dataset].description})",
+        "device": f"{hardware(device)['device']}, precision {resolve_precision(recipe.precision, device)}",
+        "profile": f"{experiment.profile}: {recipe.backbone}, {planned.epochs} epochs",
+        "data": f"{data.name}, {len(data.train):,} training images, from {data.counts.max():,} to "
+        f"{data.counts.min():,} per class",
         "imbalance": _imbalance(experiment),
         "seed": str(experiment.seed),
+        "changes": experiment.overrides,
+        "run": f"{run.id} ({run.state})",
+        "time": expects.get(experiment.profile),
     }
-    if experiment.profile in expects:
-        facts["time"] = expects[experiment.profile]
-    return [f"Long-Tail Lab {__version__}", *(f"{name:<11}{text}" for name, text in facts.items())]
-
-
-def _device(recipe: Recipe) -> str:
-    device = choose_device()
-    return f"{hardware(device)['device']}, precision {resolve_precision(recipe.precision, device)}"
-
-
-def _sizes(experiment: Experiment, recipe: Recipe) -> str:
-    if experiment.imbalance_type == "natural":
-        largest = "all training images"
-    elif recipe.n_max:
-        largest = f"at most {recipe.n_max} images in the largest class"
-    else:
-        largest = "as many images as the data allow"
-    return f"{recipe.backbone}, {recipe.epochs} epochs, {largest}"
+    return [f"Long-Tail Lab {__version__}", *(f"{name:<11}{text}" for name, text in facts.items() if text)]
 
 
 def _imbalance(experiment: Experiment) -> str:

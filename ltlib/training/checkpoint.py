@@ -46,7 +46,8 @@ def load(path: Path, identity: dict | None = None) -> dict:
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise InputError(f"{path} is not a checkpoint of this ltlib (expected format {FORMAT!r}). {remedy}")
     if identity is not None and saved["identity"] != identity:
-        differs = [k for k in identity if saved["identity"].get(k) != identity[k]]
-        names = ", ".join(f"{k} is {saved['identity'].get(k)!r}, not {identity[k]!r}" for k in differs)
+        theirs, usual = saved["identity"], "the default"
+        differs = [k for k in theirs | identity if theirs.get(k, usual) != identity.get(k, usual)]
+        names = ", ".join(f"{k} is {theirs.get(k, usual)!r}, not {identity.get(k, usual)!r}" for k in differs)
         raise InputError(f"The checkpoint {path} belongs to another experiment ({names}). {remedy}")
     return saved["state"]

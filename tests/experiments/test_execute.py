@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 
 from ltlib import paths
 from ltlib.data import longtail
+from ltlib.data.stream import on_device
 from ltlib.errors import InputError, TrainingStopped
 from ltlib.evaluation.evaluate import predict, report_card
 from ltlib.experiments import execute as executing
 from ltlib.experiments import runs
-from ltlib.experiments.execute import build, execute, on_device
+from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
 
@@ -40,9 +42,8 @@ def test_a_run_folder_holds_everything_a_reader_needs():
 
 def test_stored_weights_give_the_stored_predictions():
     run = execute(SMOKE)
-    recipe, own = resolve(SMOKE)
-    data = prepare(SMOKE, recipe)
-    method = build(SMOKE.method, own, recipe, data).to(memory_format=torch.channels_last)
+    planned = plan(SMOKE)
+    data, method = planned.data, planned.build().to(memory_format=torch.channels_last)
     method.load_state_dict(load_file(run.folder / "weights.safetensors"))
     logits = predict(method, on_device(data.test, torch.device("cpu"))[0])
     np.testing.assert_allclose(logits.numpy(), run.predictions()["logits"], rtol=1e-4, atol=1e-5)
@@ -76,29 +77,6 @@ def test_an_interrupted_run_resumes_to_the_same_result(monkeypatch, tmp_path):
     assert (resumed.folder / "weights.safetensors").read_bytes() == (whole.folder / "weights.safetensors").read_bytes()
     assert [r["loss"] for r in resumed.metrics] == [r["loss"] for r in whole.metrics]
     assert resumed.info["metrics"] == whole.info["metrics"]
-
-
-def test_everything_that_decides_a_result_changes_the_run_id():
-    def identity(**changes):
-        experiment = Experiment(**({"profile": "smoke"} | changes))
-        recipe, own = resolve(experiment)
-        data = prepare(experiment, recipe)
-        return executing.run_id(experiment, executing.describe(experiment, recipe, own, data))
-
-    changes = (
-        {},
-        {"seed": 1},
-        {"method": "mixup"},
-        {"method": "mixup", "overrides": "alpha=0.5"},
-        {"imbalance_factor": 10},
-        {"imbalance_type": "step"},
-        {"dataset": "digits"},
-        {"overrides": "lr=0.05"},
-        {"overrides": "validation=0.2"},
-    )
-    ids = [identity(**c) for c in changes]
-    assert len(set(ids)) == len(changes)
-    assert identity() == ids[0]
 
 
 def test_validation_is_held_out_of_training_and_measured():

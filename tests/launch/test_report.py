@@ -11,8 +11,8 @@ from ltlib.__main__ import main
 from ltlib.experiments import execute as executing
 from ltlib.experiments import runs
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 from ltlib.launch.fill_in import KernelKilled, fill_in
-from ltlib.launch.report import expected_run
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "full_run.ipynb"
 
@@ -80,4 +80,4 @@ def test_a_killed_kernel_is_an_error_and_no_finished_run(tmp_path):
 def test_the_expected_run_of_a_guided_method_is_the_one_that_is_trained():
     natural = executing.execute(Experiment(profile="smoke"))
     guided = Experiment(method="bgat", profile="smoke", overrides="epochs=1, natural_run=cross_entropy")
-    assert expected_run(guided).id == executing.execute(guided).id != natural.id
+    assert plan(guided).run.id == executing.execute(guided).id != natural.id

@@ -16,12 +16,12 @@ from ltlib.errors import InputError
 from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 from ltlib.launch import sweep_results
 from ltlib.launch import workers as sweep_workers
-from ltlib.launch.report import expected_run
 from ltlib.launch.sweep import _Sweep, sweep
 from ltlib.launch.sweep_file import Options
-from ltlib.launch.tasks import Task, plan
+from ltlib.launch.tasks import Task, tasks_of
 from ltlib.training.progress import Board
 
 SMOKE = Experiment(profile="smoke")
@@ -43,8 +43,8 @@ def test_planned_runs_are_those_that_are_trained():
         smoke(overrides="validation=0.2, lr=0.05"),
         smoke(overrides="lr=0.05"),
     ]
-    tasks = plan(experiments)
-    assert [task.run.id for task in tasks] == [expected_run(experiment).id for experiment in experiments]
+    tasks = tasks_of(experiments)
+    assert [task.run.id for task in tasks] == [plan(experiment).run.id for experiment in experiments]
     assert [task.epochs for task in tasks] == [2, 2, 2, 2, 2, 3, 2, 2, 2]  # mislas has a second stage
 
 
@@ -72,7 +72,7 @@ def test_equal_runs_are_merged_and_the_reader_is_told(tmp_path, capsys):
 def test_one_bad_experiment_stops_the_sweep_before_it_starts(fields, message):
     bad = smoke(**fields)
     with pytest.raises(InputError, match=rf"^In 'python -m ltlib train .*': .*{message}"):
-        plan([SMOKE, bad])
+        tasks_of([SMOKE, bad])
     assert not paths.runs_root().exists()
 
 
@@ -118,7 +118,7 @@ def test_bad_options_are_one_sentence_and_nothing_is_written(tmp_path, capsys, m
 
 def finished_task(experiment: Experiment, accuracy: float, few: float | None) -> Task:
     """A task whose run.json says so, without training."""
-    (task,) = plan([experiment])
+    (task,) = tasks_of([experiment])
     task.run.folder.mkdir(parents=True)
     groups = {name: {"accuracy": value} for name, value in (("many", 0.9), ("medium", 0.5), ("few", few))}
     card = {"accuracy": accuracy, "ece": 0.1, "confidence_gap": 0.0, "groups": {"threshold": groups}}
@@ -138,7 +138,7 @@ def finished_task(experiment: Experiment, accuracy: float, few: float | None) ->
 def test_the_table_holds_mean_deviation_and_number_over_seeds():
     values = (0.5, 0.6, 0.9)
     tasks = [finished_task(smoke(seed=seed), accuracy, few=None) for seed, accuracy in enumerate(values)]
-    (lonely,) = plan([smoke(method="mixup", seed=1)])
+    (lonely,) = tasks_of([smoke(method="mixup", seed=1)])
     lonely.state, lonely.reason, lonely.attempts = "failed", "It broke.", 2
     first, second = sweep_results.table([tasks[0], lonely, *tasks[1:]])
     assert (first["method"], first["n"], first["planned"]) == ("cross_entropy", 3, 3)

@@ -4,7 +4,7 @@ from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.launch.sweep_file import Options, read_sweep
-from ltlib.launch.tasks import plan
+from ltlib.launch.tasks import tasks_of
 
 EXAMPLES = sorted((paths.project() / "notebooks" / "sweeps").glob("*.yaml"))
 
@@ -123,6 +123,6 @@ def test_the_examples_describe_different_experiments(file):
 
 def test_the_letters_can_be_planned():
     (letters,) = (file for file in EXAMPLES if file.stem == "letters")
-    tasks = plan(read_sweep(letters).experiments)
+    tasks = tasks_of(read_sweep(letters).experiments)
     assert len(tasks) == 36
     assert {task.state for task in tasks} == {"new"}

@@ -4,11 +4,13 @@ import inspect
 import json
 
 import pytest
+import torch
 
 from ltlib import paths
 from ltlib.data import longtail
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 from ltlib.lesson import notebook
 from ltlib.lesson.figures import Picture
 
@@ -22,10 +24,12 @@ def test_setup_returns_the_experiment_and_prints_its_facts(capsys):
     for fact in (
         "device     ",
         ", precision float32",
-        "profile    smoke: resnet8, 7 epochs, at most 100 images in the largest class",
-        "data       glyphs (letters",
+        "profile    smoke: resnet8, 7 epochs",
+        "data       glyphs, 276 training images, from 100 to 2 per class",
         "imbalance  exponential, factor 50",
         "seed       0",
+        "changes    epochs=7",
+        f"run        {plan(experiment).run.id} (new)",
         "time       about 3 s",
     ):
         assert fact in printed
@@ -35,13 +39,18 @@ def test_setup_says_what_is_natural(capsys):
     notebook.setup(profile="lesson", imbalance_type="natural", expects={"smoke": "about 3 s"})
     printed = capsys.readouterr().out
     assert "natural, the data as they are" in printed
-    assert "40 epochs, all training images" in printed
+    assert "resnet8, 40 epochs" in printed
     assert "time" not in printed
+    assert "changes" not in printed
 
 
-def test_setup_says_what_is_unlimited(capsys):
-    notebook.setup(profile="paper")
-    assert "as many images as the data allow" in capsys.readouterr().out
+def test_setup_writes_nothing_and_leaves_the_random_numbers_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    notebook.setup(profile="smoke")
+    assert torch.equal(torch.rand(2), expected)
+    assert not paths.runs_root().exists()
 
 
 @pytest.mark.parametrize(

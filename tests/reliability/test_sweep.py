@@ -18,7 +18,7 @@ from ltlib import paths
 from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.launch.tasks import plan
+from ltlib.launch.tasks import tasks_of
 from tests.reliability.kill import outcome
 
 LONG = "epochs=30"  # some seconds: time enough to be killed in
@@ -73,7 +73,7 @@ def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(tmp_path, ca
         "done": Experiment(profile="smoke"),
         "held": Experiment(profile="smoke", seed=1),
     }
-    run = {name: plan([experiment])[0].run for name, experiment in experiments.items()}
+    run = {name: tasks_of([experiment])[0].run for name, experiment in experiments.items()}
     execute(experiments["done"])
     before = (run["done"].folder / "run.json").stat().st_mtime_ns
     fields = [

@@ -1,3 +1,5 @@
+"""Several seeds at once, and one run on several processes."""
+
 import os
 import signal
 import subprocess
@@ -12,17 +14,18 @@ from ltlib.errors import InputError
 from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.launch.report import expected_run
-from ltlib.launch.seeds import parse_seeds, train_together
+from ltlib.experiments.plan import plan
+from ltlib.launch.processes import parse_seeds, train_on, train_seeds
 
 SMALL = "image_size=8, num_classes=3, n_max=20, epochs=2"
+ONE = Experiment(profile="smoke", imbalance_factor=2.0, overrides="image_size=8, num_classes=3, n_max=20")
 SMOKE = {"profile": "smoke", "method": "mixup", "imbalance_factor": 2.0, "overrides": SMALL}
 
 
-def test_seeds_together_equal_each_alone_bit_for_bit(tmp_path, monkeypatch, capfd):
+def test_seeds_at_once_equal_each_alone_bit_for_bit(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
-    together = train_together(Experiment(**SMOKE), [1, 2])
+    together = train_seeds(Experiment(**SMOKE), [1, 2])
     said = capfd.readouterr().out
     assert "seed 1 | mixup  epoch 2/2" in said
     assert "seed 2 | mixup  epoch 2/2" in said
@@ -38,9 +41,9 @@ def test_seeds_together_equal_each_alone_bit_for_bit(tmp_path, monkeypatch, capf
 
 
 def test_a_seed_in_use_elsewhere_is_named_and_the_other_finishes(capfd):
-    held, free = (expected_run(Experiment(**SMOKE, seed=seed)) for seed in (0, 1))
+    held, free = (plan(Experiment(**SMOKE, seed=seed)).run for seed in (0, 1))
     with held.locked(), pytest.raises(InputError, match="Seed 0 did not finish"):
-        train_together(Experiment(**SMOKE), [0, 1])
+        train_seeds(Experiment(**SMOKE), [0, 1])
     assert "seed 0 | error: The run folder" in capfd.readouterr().out
     assert (held.state, free.state) == ("new", "finished")
 
@@ -74,3 +77,35 @@ def test_ctrl_c_stops_all_seeds_and_the_same_command_resumes():
     assert process.returncode == 130
     assert "the same command resumes" in error
     assert [run.state for run in runs.all_runs()] == ["interrupted", "interrupted"]
+
+
+def test_two_processes_train_one_run_that_is_theirs(capsys):
+    run = train_on(2, ONE)
+    assert run.state == "finished"
+    assert run.info["processes"] == 2
+    assert [other.id for other in runs.all_runs()] == [run.id]
+    said = capsys.readouterr().out
+    assert said.count("epoch 2/2") == 1, "only one rank speaks"
+    assert len(run.predictions()["labels"]) == 3 * 20
+    train_on(2, ONE)
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_a_failing_process_fails_the_launch(capsys):
+    with pytest.raises(InputError, match="the same command resumes"):
+        train_on(2, Experiment(profile="smoke", imbalance_factor=2.0, overrides=ONE.overrides + ", lr=1e30"))
+    assert "Training stopped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--processes", "0"], "processes must be at least 1"),
+        (["--processes", "two"], "processes must be a whole number"),
+        (["--processes", "2", "--seeds", "0,1"], "--seeds goes with neither"),
+    ],
+)
+def test_processes_that_are_none_are_refused(capsys, flags, said):
+    assert main(["train", "--profile", "smoke", *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert not paths.runs_root().exists()
