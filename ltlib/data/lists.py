@@ -8,6 +8,8 @@ Labels are those of the list here; `prepare` numbers classes from head to tail, 
 from __future__ import annotations
 
 import hashlib
+import os
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +18,15 @@ import numpy as np
 from ltlib.data import shards
 from ltlib.data.entry import Entry, Request
 from ltlib.data.images import Dataset
-from ltlib.data.listing import Listing, by_number, find_root
+from ltlib.data.listing import Listing, by_number, find_root, found_or_none, shown
+from ltlib.data.pace import as_size
 from ltlib.data.presets import PRESETS, Preset
 from ltlib.errors import InputError
 
 LAYOUT = "it must hold the images and two list files of 'relative/path.jpg 17' lines"
 NAMED = 5  # classes or lines that a message names
+LABEL_DIGITS = 18  # more do not fit an int64
+LIST_BYTES = 2**30  # the list of iNaturalist 2018 has 30 MB
 
 
 def load_lists(
@@ -45,15 +50,11 @@ def load_lists(
     root = find_root(name, data_dir, preset.needs if preset else LAYOUT, preset.folder if preset else "")
     train_file = _find(root, train_list, "train_list", preset.train_lists if preset else (), preset)
     test_file = _find(root, test_list, "test_list", preset.test_lists if preset else (), preset)
-    train, train_labels = read_list(train_file, preset.num_classes if preset else 0)
+    train, train_labels = read_list(train_file, preset.num_classes if preset else 0, root)
     num_classes = preset.num_classes if preset else int(train_labels[-1]) + 1
     _check_no_gaps(train_file, train_labels, num_classes)
-    test, test_labels = read_list(test_file, num_classes)
-    if both := set(train) & set(test):
-        raise InputError(
-            f"{len(both):,} images are in {train_file.name} and in {test_file.name}, such as {min(both)}: "
-            f"a test image must not be trained on; take them out of one list."
-        )
+    test, test_labels = read_list(test_file, num_classes, root)
+    _check_no_gaps(test_file, test_labels, num_classes)
     if preset:
         _check_published(preset, train_file, train_labels, test_file, test_labels)
     listing = Listing(
@@ -64,17 +65,21 @@ def load_lists(
         train_labels=train_labels,
         test=test,
         test_labels=test_labels,
+        splits=(train_file.name, test_file.name),
+        outside=bool(train_list and test_list),
+        upright=not preset,
     )
     data = shards.load(listing, side=image_size, how="resize" if image_size else "keep")
     return replace(data, mean=preset.mean, std=preset.std) if preset else data
 
 
-def read_list(file: Path, num_classes: int = 0) -> tuple[list[str], np.ndarray]:
+def read_list(file: Path, num_classes: int = 0, root: Path | None = None) -> tuple[list[str], np.ndarray]:
     """Paths and labels of a list file, class after class, sorted within a class.
 
     Args:
-        file: text, one ``path label`` a line; empty lines are passed over.
+        file: text, one ``path label`` per line; empty lines are passed over.
         num_classes: labels must be below it; 0 allows any.
+        root: where the images are. A path that leads nowhere there is read as other systems write it, see `_on_disk`.
 
     Returns:
         n paths, and int64 labels (n,).
@@ -82,44 +87,78 @@ def read_list(file: Path, num_classes: int = 0) -> tuple[list[str], np.ndarray]:
     Raises:
         InputError: a line is not ``path label``, or a path comes twice; the message gives its number.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as a list of images ({error}).") from error
     found: list[tuple[int, int, str]] = []
     line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_lines(file), 1):
         path, _, label = line.strip().rpartition(" ")
         path = path.rstrip()
         if not line.strip():
             continue
-        if not (path and label.isascii() and label.isdigit()):
+        if not (path and label.isascii() and label.isdigit()) or "\0" in path:
             raise InputError(
-                f"Line {number} of {file} must read 'relative/path.jpg 17', a path and its label; got {line[:80]!r}."
+                f"Line {number} of {shown(file)} must read 'relative/path.jpg 17', a path and its label; "
+                f"got {line[:80]!r}."
             )
+        if len(label) > LABEL_DIGITS:
+            raise InputError(f"Line {number} of {shown(file)} has a label of {len(label):,} digits: is it a label?")
         if num_classes and int(label) >= num_classes:
             raise InputError(
-                f"Line {number} of {file} has label {label}, but labels run from 0 to {num_classes - 1}: "
+                f"Line {number} of {shown(file)} has label {label}, but labels run from 0 to {num_classes - 1}: "
                 f"is this the right list?"
             )
+        path = _on_disk(root, path) if root else path
         if path in line_of:
-            raise InputError(f"Line {number} of {file} repeats line {line_of[path]} ({path}): remove one of them.")
+            raise InputError(
+                f"Line {number} of {shown(file)} repeats line {line_of[path]} ({path}): remove one of them."
+            )
         line_of[path] = number
         found.append((int(label), *by_number(path)))
     if not found:
-        raise InputError(f"{file} is empty: it must hold 'relative/path.jpg 17' lines.")
+        raise InputError(f"{shown(file)} is empty: it must hold 'relative/path.jpg 17' lines.")
     found.sort()
     return [path for *_, path in found], np.array([label for label, *_ in found], dtype=np.int64)
+
+
+def _lines(file: Path) -> list[str]:
+    """Lines by line feed only: a file name might hold the rarer characters at which Python ends a line too."""
+    try:
+        if file.stat().st_size > LIST_BYTES:
+            raise InputError(f"{shown(file)} is larger than {as_size(LIST_BYTES)}: is it a list of images?")
+        return file.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown(file)} cannot be read as a list of images: save it as UTF-8 ({error}).") from error
+    except OSError as error:
+        raise InputError(f"{shown(file)} cannot be read as a list of images ({error.strerror}).") from error
+
+
+def _on_disk(root: Path, path: str) -> str:
+    """The path as the disk spells it: without quotes, with / for a backslash, with the disk's form of accents.
+
+    Lists come from spreadsheets, from Windows and from macOS. What is there as it is written stays so.
+    """
+    plain = path.isascii() and "\\" not in path and path[0] not in "'\""
+    if plain or os.path.exists(root / path):
+        return path
+    unquoted = path[1:-1] if path[0] == path[-1] and path[0] in "'\"" else path
+    for separators in (unquoted, unquoted.replace("\\", "/")):
+        for form in ("NFC", "NFD"):
+            if os.path.exists(root / (candidate := unicodedata.normalize(form, separators))):
+                return candidate
+    return path
 
 
 def _find(root: Path, given: str, field: str, names: tuple[str, ...], preset: Preset | None) -> Path:
     """The list file that the user named, or the only one that can be meant."""
     if given:
-        for candidate in (root / Path(given).expanduser(), Path(given).expanduser()):
-            if candidate.is_file():
-                return candidate
-        raise InputError(f"{field}={given} is no file, neither in {root} nor from the working directory.")
-    texts = sorted(file for file in root.iterdir() if file.suffix.lower() == ".txt" and file.is_file())
+        for candidate in (lambda: root / Path(given).expanduser(), lambda: Path(given).expanduser()):
+            if found := found_or_none(candidate, Path.is_file):
+                return found
+        where = f"neither in {shown(root)} nor from the working directory"
+        raise InputError(f"{field}={shown(given[:200])} is no file, {where}.")
+    try:
+        texts = sorted(file for file in root.iterdir() if file.suffix.lower() == ".txt" and file.is_file())
+    except OSError as error:
+        raise InputError(f"{shown(root)} cannot be read ({error.strerror}): make the folder readable.") from error
     if preset:
         candidates = [file for file in texts if file.name in names]
     else:
@@ -131,12 +170,13 @@ def _find(root: Path, given: str, field: str, names: tuple[str, ...], preset: Pr
         return candidates[0]
     if candidates:
         raise InputError(
-            f"{root} holds {len(candidates)} files that can be meant ({', '.join(file.name for file in candidates)}): "
-            f"name one in the overrides, such as {field}={candidates[0].name}."
+            f"{shown(root)} holds {len(candidates)} files that can be meant "
+            f"({', '.join(shown(file.name) for file in candidates)}): "
+            f"name one in the overrides, such as {field}={shown(candidates[0].name)}."
         )
     wanted = " or ".join(names) if preset else "*train*.txt" if field == "train_list" else "*test*.txt or *val*.txt"
     raise InputError(
-        f"{root} holds no {wanted}: {preset.needs if preset else LAYOUT}; "
+        f"{shown(root)} holds no {wanted}: {preset.needs if preset else LAYOUT}; "
         f"a list with another name or place is named in the overrides, {field}=FILE."
     )
 

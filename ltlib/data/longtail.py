@@ -138,7 +138,10 @@ def checksum(indices: np.ndarray) -> str:
 def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Split positions into (train, validation), taking ``fraction`` of each class for validation.
 
-    A class keeps at least one training image, so the rarest classes may have no validation image at all.
+    A class keeps at least one training image, so the rarest classes might have no validation image at all.
+
+    Raises:
+        InputError: no class has one.
     """
     random = np.random.RandomState(seed)
     train, validation = [], []
@@ -147,6 +150,12 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
         n = min(round(fraction * len(positions)), max(len(positions) - 1, 0))
         validation.append(positions[:n])
         train.append(positions[n:])
+    if not sum(map(len, validation)):
+        largest = int(np.bincount(labels).max())
+        raise InputError(
+            f"validation={fraction:g} holds out no image: the largest class has {largest} training images; raise "
+            f"validation (up to 0.5), or leave it at 0."
+        )
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
 
 

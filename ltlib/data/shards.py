@@ -23,13 +23,15 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ltlib import paths
+from ltlib.data import real_files
 from ltlib.data.decode import decode, first_side
 from ltlib.data.images import Dataset, Images
-from ltlib.data.listing import Listing
+from ltlib.data.listing import Listing, shown
 from ltlib.data.pace import Pace, as_size
 from ltlib.data.stored import StoredPixels
 from ltlib.errors import InputError
 
+FORMAT = 2  # raised whenever the same files would be stored in another way, so that old caches are not read
 SHARD_BYTES = 2**27
 # At every start at most so many files are looked at, evenly spread: a quarter of a second on a warm disk. In larger
 # data sets an edit may go unseen; README says to delete the cache then.
@@ -53,9 +55,10 @@ def load(listing: Listing, *, side: int = 0, how: str = "keep") -> Dataset:
     Raises:
         InputError: images are missing or cannot be used (the first are named), or the cache cannot be written.
     """
+    real_files.check(listing)
     root = str(listing.root.resolve())
     files = [os.path.join(root, path) for path in (*listing.train, *listing.test)]
-    pixels = Store(root, files, side or first_side(files[0]), how).pixels()
+    pixels = Store(root, files, side or first_side(files[0]), how, listing.upright).pixels()
     train, test = np.split(np.arange(len(files)), [len(listing.train)])
     everything = Images(pixels, np.concatenate([listing.train_labels, listing.test_labels]))
     return Dataset(listing.name, everything.take(train), everything.take(test), listing.class_names)
@@ -74,11 +77,12 @@ class Record:
 class Store:
     """The shards of one list of files at one size."""
 
-    def __init__(self, root: str, files: list[str], side: int, how: str):
-        self.root, self.files, self.side, self.how = root, files, side, how
+    def __init__(self, root: str, files: list[str], side: int, how: str, upright: bool = True):
+        self.root, self.files, self.side, self.how, self.upright = root, files, side, how, upright
         self.per_shard = max(1, SHARD_BYTES // (3 * side * side))
         self.starts = range(0, len(files), self.per_shard)
-        digest = hashlib.sha256("\n".join([f"1 {self.per_shard} {side} {how}", *files]).encode())
+        about = f"{FORMAT} {self.per_shard} {side} {how} {upright}"
+        digest = hashlib.sha256(os.fsencode("\n".join([about, *files])))
         self.folder = paths.cache_root() / f"images-{digest.hexdigest()[:24]}"
 
     def pixels(self) -> StoredPixels:
@@ -141,8 +145,8 @@ class Store:
         missing = [file for file in self.files if not os.path.exists(file)]
         if missing:
             raise InputError(
-                f"{len(missing):,} of {len(self.files):,} images are missing in {self.root}, the first: "
-                f"{', '.join(missing[:NAMED])}: complete the download, or give the right data_dir."
+                f"{len(missing):,} of {len(self.files):,} images are missing in {shown(self.root)}, the first: "
+                f"{', '.join(map(shown, missing[:NAMED]))}: complete the download, or give the right data_dir."
             )
 
     @contextlib.contextmanager
@@ -154,7 +158,7 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                print(f"Another process is decoding the images of {self.root}: waiting for it.", flush=True)
+                print(f"Another process is decoding the images of {shown(self.root)}: waiting for it.", flush=True)
                 lock.acquire()
             for left in self.folder.glob(".*.tmp"):
                 left.unlink()
@@ -173,8 +177,9 @@ class Store:
         self._check_space(images)
         if images:
             print(
-                f"Decoding {images:,} images from {self.root} into {self.folder}: {as_size(self._bytes(images))} on "
-                f"disk at {self.side}x{self.side} pixels (once; later runs read them).",
+                f"Decoding {images:,} images from {shown(self.root)} into {self.folder}: "
+                f"{as_size(self._bytes(images))} on disk at {self.side}x{self.side} pixels "
+                f"(once; later runs read them).",
                 flush=True,
             )
         bad: list[str] = []
@@ -203,7 +208,7 @@ class Store:
         free, needed = shutil.disk_usage(self.folder).free, self._bytes(images)
         if needed > free:
             raise InputError(
-                f"The decoded images of {self.root} need {as_size(needed)} in {self.folder.parent}, where only "
+                f"The decoded images of {shown(self.root)} need {as_size(needed)} in {self.folder.parent}, where only "
                 f"{as_size(free)} are free: free some space, set LTLIB_CACHE to a folder on a larger disk, or lower "
                 f"image_size."
             )
@@ -218,7 +223,7 @@ class Store:
             problems = []
             for n, file in enumerate(files[start : start + CHUNK], start):
                 try:
-                    pixels[n] = decode(file, self.side, self.how)
+                    pixels[n] = decode(file, self.side, self.how, self.upright)
                 except InputError as error:
                     problems.append(str(error))
             done = pixels[start : start + CHUNK]

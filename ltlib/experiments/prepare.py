@@ -88,6 +88,11 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
     if recipe.validation:
         train, validation = longtail.holdout(data.train.labels[chosen], recipe.validation)
         kept, held_out = chosen[train], data.train.take(chosen[validation])
+        if none := int((held_out.counts(data.num_classes) == 0).sum()):
+            print(
+                f"note: validation={recipe.validation:g} holds out no image of {none:,} of {data.num_classes:,} "
+                f"classes: they have too few."
+            )
     train = data.train.take(kept)
     test = _first_of_each_class(data.test, recipe.test_per_class) if recipe.test_per_class else data.test
     seen = seen_side(recipe.augmentation, data.image_size)

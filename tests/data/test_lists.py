@@ -73,7 +73,7 @@ def test_descending_and_ascending_lists_of_the_same_images_give_the_same_run(lis
 
 
 def test_lists_are_found_by_their_names_or_named(listed):
-    (listed / "birds_val.txt").write_text("w/2.png 1\n")  # beside a test list, val is not looked at
+    (listed / "birds_val.txt").write_text("w/2.png 1\nt/0.png 0\n")  # beside a test list, val is not looked at
     assert len(load_lists("list", data_dir=str(listed)).test) == 2
     (listed / "birds_test.txt").rename(listed / "held out.txt")
     with pytest.raises(InputError, match="1 images are in birds_train.txt and in birds_val.txt, such as w/2.png"):
