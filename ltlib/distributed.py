@@ -23,6 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ltlib.errors import InputError
 
+DECODING = timedelta(hours=12)  # that rank 0 gets for downloading and decoding while the others wait
+patient: list[dist.ProcessGroup] = []  # the group in which they wait, inside process_group()
+
 
 def world_size() -> int:
     """Processes of this run, as torchrun told; 1 without it."""
@@ -60,8 +63,12 @@ def process_group(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     dist.init_process_group(backend, timeout=timedelta(seconds=int(text)))
     try:
+        # The data of a large set take longer to decode than any exchange of gradients, so this wait has a group of its
+        # own, on the CPU, with a limit of its own.
+        patient.append(dist.new_group(backend="gloo", timeout=DECODING))
         yield
     finally:
+        patient.clear()
         dist.destroy_process_group()
 
 
@@ -87,12 +94,15 @@ def from_first(read: Callable[[], object]) -> object:
 
 @contextlib.contextmanager
 def first_before_the_others() -> Iterator[None]:
-    """Run the block on rank 0, then on all others: what it downloads or decodes is there when they come."""
+    """Run the block on rank 0, then on all others: what it downloads or decodes is there when they come.
+
+    The others wait up to ``DECODING``, also where ``LTLIB_TIMEOUT`` is shorter.
+    """
     if rank() > 0:
-        dist.barrier()
+        dist.barrier(group=patient[0])
     yield
     if world_size() > 1 and rank() == 0:
-        dist.barrier()
+        dist.barrier(group=patient[0])
 
 
 @contextlib.contextmanager
@@ -153,6 +163,12 @@ def average(values: Tensor) -> Tensor:
         dist.all_reduce(values)
         values /= world_size()
     return values
+
+
+def any_rank(flag: Tensor) -> None:
+    """Set a flag, 0.0 or 1.0, to the largest of all ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
 
 
 def average_buffers(method: nn.Module) -> None:

@@ -12,8 +12,8 @@ from ltlib.evaluation.evaluate import predict
 from ltlib.methods.baselines import CrossEntropy
 from ltlib.training.engine import Engine, Options
 from tests.reliability.ranks import run_ranks
+from tests.training.small import small
 from tests.training.test_engine import engine, fit
-from tests.training.test_fast_step import small
 
 # 60 images in batches of 13: one rank has 7 of them, the other 6, and so uneven shares of every mean.
 OPTIONS = Options(epochs=2, batch_size=13, augmentation="none", precision="float32")
@@ -133,14 +133,10 @@ def test_the_mean_of_uneven_shares_is_the_mean_of_the_batch(monkeypatch):
         assert total / 3 == pytest.approx(values[:images].mean())
 
 
-def test_options_that_need_gpus_or_one_process_say_so(monkeypatch):
+def test_an_option_that_needs_gpus_says_so():
     train = torch.zeros(6, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 2] * 2)
     with pytest.raises(InputError, match="sync_bn=true needs GPUs"):
         Engine(engine().method, train, Options(sync_bn=True), {})
-    method = engine().method
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="capture=true is for one GPU"):
-        Engine(method, train, Options(capture=True), {})
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-3"])

@@ -26,6 +26,7 @@ class Batch(NamedTuple):
 
     x: Tensor  #: float images in [0, 1], (B, C, H, W); normalisation lives inside the model
     y: Tensor  #: labels (B,)
+    progress: float = 0.0  #: epochs of this stage that came before, over all ranks: 2.5 is halfway through the third
 
 
 class Loader:
@@ -67,8 +68,9 @@ class Loader:
 
         The order is drawn at once, what happens to the images as they come.
         """
-        return self._batches([part(index) for index in self.sampler.draw(epoch).split(self.batch_size)])
+        return self._batches(epoch, [part(index) for index in self.sampler.draw(epoch).split(self.batch_size)])
 
-    def _batches(self, order: list[Tensor]) -> Iterator[Batch]:
-        for index, x in zip(order, batches(self.images, order), strict=True):
-            yield Batch(to_float(augment(x, self.augmentation)), self.labels[index])
+    def _batches(self, epoch: int, order: list[Tensor]) -> Iterator[Batch]:
+        for step, (index, x) in enumerate(zip(order, batches(self.images, order), strict=True)):
+            progress = epoch + step * self.batch_size / self.size
+            yield Batch(to_float(augment(x, self.augmentation)), self.labels[index], progress)

@@ -55,14 +55,15 @@ class ClassProbability(InstanceBalanced):
         super().__init__(labels, epochs, size)
         self.epochs, self.q = epochs, q
         self.counts = torch.bincount(labels)
+        self.host_counts = self.counts.cpu()  # read here once, because a GPU waits for it
         # The images of class c stand at by_class[first[c] : first[c] + counts[c]].
         self.by_class = torch.argsort(labels, stable=True)
-        self.first = (self.counts.cpu().cumsum(0) - self.counts.cpu()).to(labels.device)
+        self.first = (self.host_counts.cumsum(0) - self.host_counts).to(labels.device)
 
     def class_probabilities(self, epoch: int) -> Tensor:
         """p_j of the given epoch (counted from 0), float64 (K,) on the CPU; classes without images get 0."""
         progress = epoch / max(self.epochs - 1, 1)
-        n = self.counts.cpu().double()
+        n = self.host_counts.double()
         p = torch.zeros_like(n)
         for weight, q in self.q(progress):
             n_q = torch.where(n > 0, n**q, 0)
@@ -73,7 +74,8 @@ class ClassProbability(InstanceBalanced):
         size, device = (self.size,), self.labels.device
         # The cumulative sum is taken on the CPU, because on a GPU it is not deterministic.
         upper = self.class_probabilities(epoch).cumsum(0)
-        upper = (upper / upper[-1]).to(device)
+        upper = upper / upper[-1]
+        upper = (upper.pin_memory() if self.labels.is_cuda else upper).to(device, non_blocking=True)
         classes = torch.searchsorted(upper, torch.rand(size, dtype=torch.float64, device=device), right=True)
         n = self.counts[classes]
         which = (torch.rand(size, dtype=torch.float64, device=device) * n).long().clamp(max=n - 1)
@@ -131,7 +133,10 @@ class CyclicClassBalanced(InstanceBalanced):
     def draw(self, epoch: int) -> Tensor:
         classes = self.classes.take(-(-self.size // self.per_class))
         indices = torch.cat([self.images[int(c)].take(self.per_class) for c in classes])
-        return indices[: self.size].to(self.labels.device)
+        indices = indices[: self.size]
+        # A GPU fetches the order from pinned memory by itself, while the host goes on.
+        indices = indices.pin_memory() if self.labels.is_cuda else indices
+        return indices.to(self.labels.device, non_blocking=True)
 
     def state_dict(self) -> dict:
         cycles = {"classes": self.classes} | {str(c): cycle for c, cycle in self.images.items()}

@@ -35,7 +35,7 @@ class Stream:
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images at each tensor of positions, on the device; the next ``AHEAD`` batches are being read."""
-        order = iter(order)
+        order = _on_the_host(list(order))
         with ThreadPoolExecutor(1, thread_name_prefix="reading images") as reader:
             waiting = deque(reader.submit(self._read, index) for index in itertools.islice(order, AHEAD))
             while waiting:
@@ -44,8 +44,13 @@ class Stream:
                 yield x.to(self.device, non_blocking=True)
 
     def _read(self, index: Tensor) -> Tensor:
-        x = torch.from_numpy(self.pixels[index.cpu().numpy()])
+        x = torch.from_numpy(self.pixels[index.numpy()])
         return x.pin_memory() if self.device.type == "cuda" else x
+
+
+def _on_the_host(order: list[Tensor]) -> Iterator[Tensor]:
+    """The positions of all batches, brought over at once: a GPU waits only once."""
+    return iter(torch.cat(order).cpu().split([len(index) for index in order]) if order else ())
 
 
 def batches(images: Tensor | Stream, order: Iterable[Tensor]) -> Iterator[Tensor]:

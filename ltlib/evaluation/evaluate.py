@@ -16,6 +16,7 @@ from ltlib.data.stream import Stream, batches
 from ltlib.errors import InputError
 from ltlib.evaluation import calibration
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
+from ltlib.evaluation.precision import full_float32
 from ltlib.methods.method import Method
 
 
@@ -51,13 +52,14 @@ MEASURES = {
 def predict(method: Method, images: Tensor | Stream, batch_size: int = 500) -> Tensor:
     """Logits (N, K) in float32, on the CPU, of uint8 images (N, 3, H, W) on the method's device.
 
-    Computed without reduced precision: half-precision logits push confidences to exactly 1. Of several processes each
-    predicts its share, and all get everything.
+    Computed in full float32, without TF32: half-precision logits push confidences to exactly 1. Of several processes
+    each predicts its share, and all get everything.
     """
     was_training = method.training
     method.eval()
     own = torch.arange(distributed.rank(), len(images), distributed.world_size(), device=images.device)
-    logits = torch.cat([method.logits(to_float(x)).float() for x in batches(images, own.split(batch_size))])
+    with full_float32():
+        logits = torch.cat([method.logits(to_float(x)).float() for x in batches(images, own.split(batch_size))])
     method.train(was_training)
     return distributed.gather_rows(logits, len(images)).cpu()
 

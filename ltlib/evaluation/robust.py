@@ -25,6 +25,7 @@ from ltlib.attacks.autoattack import Attack, AttackWarning, in_turn
 from ltlib.data.augment import to_float
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import report_card
+from ltlib.evaluation.precision import full_float32
 from ltlib.evaluation.sanity import Check, sanity
 from ltlib.files import write_atomic
 from ltlib.methods.method import Method
@@ -109,7 +110,7 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def _attack_chunk(method: Method, images: Tensor, labels: Tensor, attacks: dict[str, Attack], seed: int) -> dict:
     devices = [images.device] if images.is_cuda else []
-    with torch.random.fork_rng(devices), attacked(method), heard() as said:
+    with torch.random.fork_rng(devices), full_float32(), attacked(method), heard() as said:
         torch.manual_seed(seed)
         x = to_float(images).contiguous()
         with torch.no_grad():
@@ -194,7 +195,7 @@ def robust_report(
     final = right[list(attacks)[-1]]
     chosen = torch.linspace(0, len(images) - 1, min(probe_images, len(images)), device=images.device).long()
     devices = [images.device] if images.is_cuda else []
-    with torch.random.fork_rng(devices), attacked(method):
+    with torch.random.fork_rng(devices), full_float32(), attacked(method):
         torch.manual_seed(seed)
         other = surrogate.eval().logits if surrogate else None
         x, y = to_float(images[chosen]), labels[chosen]

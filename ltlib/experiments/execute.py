@@ -16,13 +16,13 @@ import ltlib
 from ltlib import distributed, methods, paths
 from ltlib.data.stream import on_device
 from ltlib.errors import InputError
-from ltlib.evaluation.evaluate import predict, report_card, used_parameters
+from ltlib.evaluation.evaluate import report_card, used_parameters
 from ltlib.experiments import reuse, runs
 from ltlib.experiments.experiment import Experiment, command
 from ltlib.experiments.plan import Plan, network, plan
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
-from ltlib.training.device import choose_device, hardware, reproducible, use_available_cores
+from ltlib.training.device import choose_device, hardware, reproducible, resolve_precision, use_available_cores
 from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
 
@@ -46,6 +46,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool
     with distributed.process_group(device):
         with distributed.first_before_the_others():
             planned = plan(experiment, processes=distributed.world_size(), runs_dir=runs_dir)
+        resolve_precision(planned.recipe.precision, device)  # refuses what the device does not have
         run = planned.run
         if distributed.from_first(lambda: run.state) == "finished":
             if distributed.rank() == 0 and not quiet:
@@ -89,7 +90,7 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
     engine.resume(run.checkpoint, identity)
     run.store_metrics(engine.history)  # a kill may have left it a line behind
     progress = Progress(run.info["experiment"]["method"], engine.total_epochs, done=len(engine.history))
-    run.update(precision=engine.precision)
+    run.update(precision=engine.precision, tf32=False, captured=engine.capture)
 
     def keep() -> None:
         done = len(engine.history)
@@ -100,13 +101,15 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
 
     def on_epoch(record: dict) -> None:
         keep()
-        run.store_metrics(engine.history)
+        run.append_metrics(record)
         if distributed.rank() == 0 and not quiet:
             progress(record)
 
     engine.fit(run.checkpoint, identity, on_epoch)
 
-    logits = predict(method, evaluate["test"][0]).numpy()
+    logits = engine.predict(evaluate["test"][0]).numpy()
+    with engine.eager():
+        parameters = used_parameters(method, torch.zeros(1, *evaluate["test"][0].shape[1:], device=device))
     run.store_predictions(logits, data.test.labels, data.counts)
     run.store_weights(method.state_dict())
     run.update(
@@ -116,7 +119,7 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
         seconds=round(sum(record["seconds"] for record in engine.history), 1),
         compile_seconds=round(sum(record.get("compile_seconds", 0) for record in engine.history), 1),
         trained_images=round(sum(record["seconds"] * record["images_per_second"] for record in engine.history)),
-        parameters=used_parameters(method, torch.zeros(1, *evaluate["test"][0].shape[1:], device=device)),
+        parameters=parameters,
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
     )

@@ -110,13 +110,26 @@ class Run:
 
     @property
     def metrics(self) -> list[dict]:
-        """The records of all finished epochs."""
+        """The records of all finished epochs. A last line that a crash cut off is left out."""
         file = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        text = file.read_text() if file.exists() else ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def store_metrics(self, records: list[dict]) -> None:
         """Make ``metrics.jsonl`` say what the checkpoint says."""
         self._write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
+
+    def append_metrics(self, record: dict) -> None:
+        """Add the record of one more epoch. After a crash :meth:`store_metrics` puts the file right."""
+        if distributed.rank() == 0:
+            try:
+                with open(self.folder / "metrics.jsonl", "a") as file:
+                    file.write(json.dumps(record) + "\n")
+            except OSError as error:
+                raise InputError(
+                    f"{self.folder / 'metrics.jsonl'} could not be written ({error.strerror}): free some space or make "
+                    f"the folder writable, then start again. The run resumes."
+                ) from error
 
     def store_predictions(self, logits: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> None:
         """Keep what every later figure is drawn from."""

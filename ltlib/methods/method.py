@@ -8,6 +8,7 @@ one file with one subclass and add its name to the table in ``ltlib/methods/__in
 from __future__ import annotations
 
 import inspect
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -93,6 +94,16 @@ class Method(nn.Module):
         """The setting by which a step differs from the one before in more than its numbers, and which makes a GPU
         wait for the host; empty if there is none."""
         return ""
+
+    def phase(self, progress: float) -> Hashable | None:
+        """Which steps are alike: those of one phase differ only in the numbers inside their tensors.
+
+        The engine records one CUDA graph for each phase. ``None`` means that this step must not be recorded.
+
+        Args:
+            progress: of the batch at hand, see :class:`~ltlib.data.loader.Batch`.
+        """
+        return None if self.decided_by_host else ()
 
     def after_step(self) -> None:
         """Called after each step of the optimiser."""

@@ -1,12 +1,14 @@
 """Two ways to spare Python and small kernels: networks translated by torch.compile, steps recorded as a CUDA graph.
 
-Both give the results of the plain step up to rounding; the tests say how close.
+A recorded step runs the very kernels of the plain one. A translated network gives its results up to rounding; the
+tests say how close.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -34,44 +36,60 @@ def eager() -> contextlib.AbstractContextManager:
 class CapturedStep:
     """A step of training as one CUDA graph: recorded once, then replayed without a word from Python.
 
-    The first steps are taken as they come, on a stream of their own, so that all memory and every kernel is there
-    when the recording begins. The random numbers go on from replay to replay.
+    The first ``warm_up`` steps are taken as they come, on a stream of their own, so that all memory and every kernel
+    is there when the recording begins. The random numbers continue from replay to replay. All batches must have the
+    shape of the first one.
 
-    Args:
-        step: takes a batch and returns a tensor, without waiting for the device.
+    Attributes:
+        failed: why the step could not be recorded; empty if it could. Each step is then taken as it comes.
     """
 
     warm_up = 3
 
-    def __init__(self, step: Callable[[Batch], Tensor]):
-        self.step, self.taken = step, 0
+    def __init__(self) -> None:
+        self.taken, self.failed = 0, ""
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, batch: Batch, _share: float) -> Tensor:  # 1: a graph is for one process
+    def __call__(self, step: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        """What ``step`` returns for the batch; it must not wait for the device."""
         if self.graph is None:
-            if self.taken < self.warm_up:
+            if self.taken < self.warm_up or self.failed:
                 self.taken += 1
-                return self._beside(batch)
-            self._record(batch)
-        if batch.y.shape != self.batch.y.shape:  # the last batch of an epoch may be smaller
-            return self.step(batch)
+                return step(batch) if self.failed else self._beside(step, batch)
+            if not self._record(step, batch):
+                return step(batch)
         self.batch.x.copy_(batch.x)
         self.batch.y.copy_(batch.y)
         self.graph.replay()
         return self.result.clone()
 
-    def _beside(self, batch: Batch) -> Tensor:
+    def _beside(self, step: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            result = self.step(batch)
+            result = step(batch)
         torch.cuda.current_stream().wait_stream(stream)
         return result
 
-    def _record(self, batch: Batch) -> None:
-        """Record the step, on copies of the batch that the graph will read from ever after; nothing is computed."""
-        self.batch = Batch(batch.x.clone(), batch.y.clone())
+    def _record(self, step: Callable[[Batch], Tensor], batch: Batch) -> bool:
+        """Record the step, on copies of the batch that the graph reads from ever after; nothing is computed.
+
+        A thread that reads images ahead pins memory meanwhile, which only ``thread_local`` recording allows.
+        """
+        self.batch = batch._replace(x=batch.x.clone(), y=batch.y.clone())
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.result = self.step(self.batch)
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.result = step(self.batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.failed = str(error).splitlines()[0]
+            warnings.warn(
+                f"The step could not be recorded as a CUDA graph ({self.failed}), so each step is taken as it comes, "
+                f"which is slower; capture=false says so from the start.",
+                stacklevel=2,
+            )
+            return False
         self.graph = graph
+        return True

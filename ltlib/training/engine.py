@@ -7,7 +7,6 @@ method only through the interface in ``ltlib/methods/method.py``, and nothing of
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ from torch import Tensor
 
 from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
-from ltlib.data.stream import Split
+from ltlib.data.stream import Split, Stream
 from ltlib.errors import InputError, TrainingStopped
 from ltlib.evaluation.evaluate import accuracy, per_class, predict
 from ltlib.methods.method import Method, Stage
 from ltlib.training import checkpoint
 from ltlib.training.compiled import CapturedStep, compile_networks, eager
-from ltlib.training.device import autocast, generator_states, resolve_precision, set_generator_states
+from ltlib.training.device import autocast, generator_states, memory_explained, resolve_precision, set_generator_states
 from ltlib.training.schedule import SCHEDULES
+from ltlib.training.step import Guard, counted_together, fuse
 
 CLASSES_PER_EPOCH = 100  # so many classes at most have their accuracy and confidence in the record of each epoch
 
@@ -45,7 +45,7 @@ class Options:
     precision: str = "auto"
     deterministic: bool = True
     compile: bool = False  # translate the networks by torch.compile
-    capture: bool = False  # record the step as one CUDA graph and replay it
+    capture: bool = True  # on one GPU, record the step as a CUDA graph and replay it; false takes each as it comes
     sync_bn: bool = False  # on several GPUs, let BatchNorm see the whole batch and not a GPU's share of it
     evaluate_every: int = 1  # epochs between looks at the test set; the last epoch is always measured
     keep_every: int = 0  # epochs between weights that stay in the run folder; 0 keeps those of the last epoch only
@@ -61,17 +61,17 @@ class Engine:
         evaluate: name -> split whose accuracy is measured along the way.
 
     Raises:
-        InputError: ``capture`` or ``sync_bn`` is asked of a CPU, or of a method that does not allow it.
+        InputError: the device does not have what ``sync_bn`` or ``precision`` asks for.
     """
 
     def __init__(self, method: Method, train: Split, options: Options, evaluate: dict[str, Split]):
         self.method, self.train, self.options, self.evaluate = method, train, options, evaluate
+        self.truth = {name: y.cpu() for name, (_, y) in evaluate.items()}  # logits are measured on the host
         self.device = train[0].device
         self.precision = resolve_precision(options.precision, self.device)
         # To look at a loss is free on a CPU, but a GPU would run out of work meanwhile.
         self.look_at_each_step = self.device.type == "cpu"
-        if options.capture:
-            _check_capture(method, self.device)
+        self.capture = options.capture and self.device.type == "cuda" and distributed.world_size() == 1
         if options.sync_bn:
             self.method = synchronize_batch_norm(method, self.device)
         if options.compile:
@@ -89,29 +89,54 @@ class Engine:
             InputError: the checkpoint is damaged or belongs to another run; see ``checkpoint.load``.
         """
         found = distributed.from_first(lambda: checkpoint.load(file, identity) if file.exists() else None)
-        if found:
-            self.load_state_dict(found)
+        if found is not None:
+            checkpoint.restore(self.load_state_dict, found, file)
 
     def fit(self, file: Path, identity: dict, on_epoch: Callable[[dict], None]) -> None:
         """Train to the end; the records of all epochs are then in ``history``.
 
         Args:
-            file: checkpoint, written after every epoch.
+            file: checkpoint, written after every epoch while the next one runs.
             identity: whose it is; see ``checkpoint.load``.
-            on_epoch: receives the record of each finished epoch, after its checkpoint is on disk.
+            on_epoch: receives the record of each finished epoch. All checkpoints are on disk when this returns or
+                raises.
 
         Raises:
-            TrainingStopped: a loss or gradient was not finite; ``file`` still holds the last good epoch.
-            InputError: the checkpoint cannot be written.
+            TrainingStopped: a loss, a gradient or a number in the state was not finite; ``file`` still holds the last
+                good epoch.
+            InputError: the checkpoint cannot be written, or memory ran out.
         """
-        while len(self.history) < self.total_epochs:
-            if self.epoch == self.stage.epochs:
-                self._begin(self.stage_index + 1)
-            record = self._epoch()
-            self.history.append(record)
-            if distributed.rank() == 0:
-                checkpoint.save(file, self.state_dict(), identity)
-            on_epoch(record)
+        with checkpoint.Writer(file, identity) as writer, memory_explained(self.options.batch_size):
+            while len(self.history) < self.total_epochs:
+                if self.epoch == self.stage.epochs:
+                    self._begin(self.stage_index + 1)
+                record = self._epoch()
+                self.history.append(record)
+                state = self._checked_state()
+                if distributed.rank() == 0:
+                    writer.write(state)
+                on_epoch(record)
+
+    def predict(self, images: Tensor | Stream) -> Tensor:
+        """Logits (N, K) of the method as it is; see :func:`ltlib.evaluation.evaluate.predict`."""
+        with self.eager():
+            return predict(self.method, images)
+
+    def _checked_state(self) -> dict:
+        """The state on the host.
+
+        Raises:
+            TrainingStopped: a number in it is not finite. The losses need not show it: BatchNorm trains with the
+                statistics of the batch, and only its running ones overflow.
+        """
+        state = checkpoint.on_host(self.state_dict())
+        bad = checkpoint.not_finite({"method": state["method"], "optimizer": state["optimizer"]["state"]})
+        if bad:
+            raise TrainingStopped(
+                f"Training stopped after stage {self.stage.name!r}, epoch {len(self.history)}: {bad} is not "
+                f"finite. The checkpoint of the epoch before is kept; try a lower lr or precision=float32."
+            )
+        return state
 
     def _begin(self, index: int) -> None:
         """Set up stage ``index``: what trains, its optimiser, its stream of images."""
@@ -127,12 +152,11 @@ class Engine:
             nesterov=o.nesterov,
             fused=self.fused,
         )
-        # Once this is 1 no step is taken: the weights stay as they were before the first bad loss or gradient.
-        self.halt = torch.zeros((), device=self.device)
+        self.guard = Guard(self.device, self.precision)
         if self.fused:
-            self.optimizer.found_inf = self.halt  # read by the fused kernel, without the host
+            fuse(self.optimizer, self.guard.skip)
         self.loss = distributed.wrap(self.method, self.device)
-        self.take_step = CapturedStep(self._step) if o.capture else self._step
+        self.recorded, self.phase = CapturedStep(), None
         self.fresh = True
         self.loader = Loader(
             *self.train,
@@ -159,8 +183,8 @@ class Engine:
         record = {"epoch": number, "stage": self.stage.name, "lr": lr, "loss": loss}
         if number % self.options.evaluate_every == 0 or number == self.total_epochs:
             with self.eager():
-                for name, (x, y) in self.evaluate.items():
-                    logits = predict(self.method, x)
+                for name, (x, _) in self.evaluate.items():
+                    logits, y = predict(self.method, x), self.truth[name]
                     record[f"{name}_accuracy"] = accuracy(logits, y)
                     if name == "test" and logits.shape[1] <= CLASSES_PER_EPOCH:
                         record["class_accuracy"], record["class_confidence"] = per_class(logits, y)
@@ -172,38 +196,51 @@ class Engine:
         self.method.train()
         total, waiting, compiling = 0.0, [], 0.0
         batches = self.loader.epoch(self.epoch)  # draws the order, the same on all ranks
-        with distributed.own_random_numbers(self.device, self.epoch):
+        with (
+            distributed.own_random_numbers(self.device, self.epoch),
+            counted_together(self.method, len(self.loader)),
+        ):
             for step, batch in enumerate(batches, 1):
                 started = time.perf_counter()
                 images = min(self.options.batch_size, self.loader.size - (step - 1) * self.options.batch_size)
-                # A last, smaller batch would be compiled anew.
-                with contextlib.nullcontext() if images == self.options.batch_size else self.eager():
-                    waiting.append((self.take_step(batch, distributed.share_of(images)), images))
+                waiting.append((self.take_step(batch, images), images))
                 if self.fresh and self.options.compile:
                     compiling = time.perf_counter() - started
                 self.fresh = False
                 if self.look_at_each_step or step == len(self.loader):
                     total += self._read(waiting, step - len(waiting), batch)
                     waiting = []
-        distributed.average_buffers(self.method)
+            distributed.average_buffers(self.method)
         return total / self.loader.size, compiling
 
+    def take_step(self, batch: Batch, images: int) -> Tensor:
+        """One step, see :meth:`_step`: recorded or translated if the global batch of so many images is a full one."""
+        if images < self.options.batch_size:  # would be recorded and compiled again
+            with self.eager():
+                return self._step(batch, distributed.share_of(images))
+        phase = self.method.phase(batch.progress) if self.capture else None
+        if phase is None:
+            return self._step(batch, distributed.share_of(images))
+        if phase != self.phase:
+            self.recorded, self.phase = CapturedStep(), phase
+        return self.recorded(self._step, batch)
+
     def _step(self, batch: Batch, share: float = 1.0) -> Tensor:
-        """One step of SGD; returns the loss and the norm of its gradient, (2,), without waiting for them.
+        """One step of SGD; returns the loss and whether training must halt, (2,), without waiting for them.
 
         The loss of this rank's part of the batch enters with weight ``share``, see ``distributed.share_of``.
         """
         with autocast(self.precision, self.device):
             loss = share * self.loss(batch)
         self.optimizer.zero_grad()
-        loss.backward()
+        self.guard.scaled(loss).backward()
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        measured = distributed.average(torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)]))
-        self.halt.copy_(torch.maximum(self.halt, (~measured.isfinite()).any()))
-        if self.fused or not self.halt:
+        loss = loss.detach()
+        self.guard.check(loss, gradients)
+        if self.fused or not self.guard.halt:
             self.optimizer.step()
             self.method.after_step()
-        return measured
+        return torch.stack([distributed.average(loss), self.guard.halt])
 
     def _read(self, waiting: list[tuple[Tensor, int]], before: int, batch: Batch) -> float:
         """The summed loss of the images of some steps, of which ``before`` others came first.
@@ -213,8 +250,8 @@ class Engine:
         """
         total = 0.0
         values = torch.stack([measured for measured, _ in waiting]).tolist()  # here the host waits
-        for step, ((loss, norm), (_, images)) in enumerate(zip(values, waiting, strict=True), before + 1):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+        for step, ((loss, halted), (_, images)) in enumerate(zip(values, waiting, strict=True), before + 1):
+            if halted:
                 where = f"stage {self.stage.name!r}, epoch {len(self.history) + 1}, step {step}"
                 raise TrainingStopped(
                     f"Training stopped at {where}: {self._not_finite(batch, loss)} (loss {loss:.4g}). The checkpoint "
@@ -232,11 +269,11 @@ class Engine:
         named += [("the loss", torch.tensor(loss))]
         named += [(f"the gradient of {n!r}", p.grad) for n, p in self.method.named_parameters() if p.grad is not None]
         found = (name for name, tensor in named if not torch.isfinite(tensor).all())
-        return f"{next(found, 'the norm of all gradients')} is not finite"
+        return f"{next(found, 'a gradient')} is not finite"
 
     def _rate(self, lr: float) -> float | Tensor:
         """A learning rate as the optimiser needs it: a CUDA graph reads it from a tensor."""
-        return torch.full((), lr, device=self.device) if self.options.capture else lr
+        return torch.full((), lr, device=self.device) if self.capture else lr
 
     def state_dict(self) -> dict:
         """Everything that the rest of the training depends on."""
@@ -247,7 +284,8 @@ class Engine:
             "generators": generator_states(self.device),
             "stage_index": self.stage_index,
             "epoch": self.epoch,
-            "history": self.history,
+            "history": list(self.history),
+            **({"loss_scale": self.guard.scale.state_dict()} if self.guard.scale else {}),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -258,6 +296,8 @@ class Engine:
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:  # what was loaded rests on the CPU
             group["lr"] = self._rate(float(group["lr"]))
+        if self.guard.scale:
+            self.guard.scale.load_state_dict(state["loss_scale"])
         self.loader.sampler.load_state_dict(state["sampler"])
         set_generator_states(state["generators"], self.device)
 
@@ -271,16 +311,3 @@ def synchronize_batch_norm(method: Method, device: torch.device) -> Method:
     if device.type != "cuda":
         raise InputError("sync_bn=true needs GPUs, because torch has no such layer for CPUs: leave it out.")
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
-
-
-def _check_capture(method: Method, device: torch.device) -> None:
-    """Raise :class:`InputError` unless a CUDA graph can hold the method's step."""
-    if distributed.world_size() > 1:
-        raise InputError("capture=true is for one GPU: leave it out when several train one run.")
-    if device.type != "cuda":
-        raise InputError(f"capture=true records CUDA graphs and needs a GPU; this is a {device.type}: leave it out.")
-    if method.decided_by_host:
-        raise InputError(
-            f"capture=true cannot hold a step that changes from one time to the next: switch {method.decided_by_host} "
-            f"off or leave capture out."
-        )

@@ -8,7 +8,7 @@ import torch
 
 from ltlib import paths
 from ltlib.models.cost import cost
-from tests.benchmarks import growth, limit, race
+from tests.benchmarks import growth, limit, operators, race
 from tests.benchmarks.rows import table
 
 STORED = sorted(paths.project().glob("data/benchmarks/*.json"))
@@ -61,3 +61,11 @@ def test_stored_results_say_where_they_come_from_and_agree_with_themselves(file)
 
 def test_some_results_are_stored():
     assert STORED
+
+
+@pytest.mark.parametrize("what", operators.STEPS)
+def test_a_step_does_not_start_more_operators_than_it_must(what):
+    method, backbone, own, most = operators.STEPS[what]
+    found = operators.count(method, backbone, **own)
+    assert found.total() <= most, found
+    assert found["convolution"] >= 31

@@ -1,0 +1,50 @@
+"""How much work a GPU is asked to start: operators of one training step, counted on the pretended device.
+
+    python -m tests.benchmarks.operators
+
+A small network on a fast GPU waits for its operators to be started, not for its arithmetic. The number of operators
+does not depend on the machine, so a test keeps it from growing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+
+from ltlib.training.engine import Engine, Options
+from ltlib.training.step import counted_together
+from tests.benchmarks.rows import make_method, noise
+from tests.pretended_cuda import pretend_cuda
+
+BATCH = 4
+
+# What is counted, and how many operators a step may have at most.
+STEPS = {
+    "CE ResNet-32": ("cross_entropy", "resnet32", {}, 330),
+    "AT-10 ResNet-32": ("at", "resnet32", {}, 2600),
+}
+
+
+def count(method: str, backbone: str, **own: object) -> Counter[str]:
+    """Operators of one step in bfloat16 by name, from drawing the batch to the new weights."""
+    with pretend_cuda() as gpu:
+        options = Options(epochs=1, batch_size=BATCH, precision="bfloat16", capture=False)
+        train = tuple(gpu.tensor(torch.from_numpy(array)) for array in noise(2 * BATCH))
+        engine = Engine(gpu.move(make_method(method, backbone, torch.device("cpu"), **own)), train, options, {})
+        engine.method.train()
+        batches = engine.loader.epoch(0)
+        with counted_together(engine.method, 2):
+            engine.take_step(next(batches), BATCH)  # the first step also makes the momentum
+            gpu.reset()
+            engine.take_step(next(batches), BATCH)
+            return Counter(gpu.kernels)
+
+
+def main() -> None:
+    for name, (method, backbone, own, most) in STEPS.items():
+        print(f"{name}: {count(method, backbone, **own).total()} operators a step (at most {most})")
+
+
+if __name__ == "__main__":
+    main()
