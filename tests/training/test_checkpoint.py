@@ -103,3 +103,82 @@ def test_really_full_disk(small_disk):
         checkpoint.save(path, {"weight": torch.zeros(30_000)}, IDENTITY)
     assert checkpoint.load(path, IDENTITY) == {"epoch": 3}
     assert os.listdir(path.parent) == ["checkpoint.pt"]
+
+
+def write(path, content):
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("identity", [None, [1], "mine"])
+@pytest.mark.parametrize("state", [{}, None, [1]])
+def test_foreign_identity_or_state(tmp_path, identity, state):
+    path = write(tmp_path / "c.pt", {"format": checkpoint.FORMAT, "identity": identity, "state": state})
+    with pytest.raises(InputError, match="does not hold a training"):
+        checkpoint.load(path, IDENTITY)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "c.pt")
+    with pytest.raises(InputError, match=r"is not a regular file\. Delete"):
+        checkpoint.load(tmp_path / "c.pt")
+
+
+def test_a_copy_on_the_host_does_not_follow_the_training():
+    state = {"weight": torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last), "list": [torch.arange(3)], "n": 1}
+    copy = checkpoint.on_host(state)
+    state["weight"].zero_()
+    state["list"][0].zero_()
+    assert copy["weight"].sum() == 120
+    assert copy["weight"].stride() == state["weight"].stride()
+    assert copy["list"][0].tolist() == [0, 1, 2]
+    assert copy["n"] == 1
+
+
+def test_tensors_of_all_kinds_come_over_in_one_block():
+    """The transfer from a GPU, which a CPU can do as well."""
+    tensors = [
+        torch.tensor(True),
+        torch.arange(5, dtype=torch.int64),
+        torch.randn(3, 4, 5).permute(2, 0, 1),
+        torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        torch.randn(7).to(torch.bfloat16),
+        torch.tensor(2.5, dtype=torch.float64),
+        torch.zeros(0, 3),
+    ]
+    copies = checkpoint._transfer(tensors)
+    for copy, t in zip(copies, tensors, strict=True):
+        assert copy.dtype == t.dtype
+        assert copy.stride() == t.stride()
+        assert torch.equal(copy, t)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_named(bad):
+    state = {"method": {"a": torch.ones(2), "mean": torch.tensor([0.0, bad]), "n": torch.tensor(1)}, "list": [bad]}
+    assert checkpoint.not_finite(state) == "method.mean"
+    assert checkpoint.not_finite({"list": [torch.ones(1), torch.tensor(bad)]}) == "list.1"
+    assert checkpoint.not_finite({"n": torch.tensor(1), "x": 3}) == ""
+
+
+def written(path, states, error=None):
+    """Write all states, then raise the error."""
+    with checkpoint.Writer(path, IDENTITY) as writer:
+        for state in states:
+            writer.write(state)
+        if error:
+            raise error
+
+
+def test_the_writer_waits_for_the_disk_before_the_block_ends(tmp_path):
+    with pytest.raises(KeyError):
+        written(tmp_path / "c.pt", [{"n": n} for n in range(3)], KeyError())
+    assert checkpoint.load(tmp_path / "c.pt", IDENTITY) == {"n": 2}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_the_writer_could_not_write_is_told(tmp_path, number):
+    """At the next epoch, or else at the end."""
+    with pytest.raises(InputError, match="could not be written"):
+        written(tmp_path / "no folder" / "c.pt", [{"n": n} for n in range(number)])

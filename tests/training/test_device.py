@@ -19,6 +19,88 @@ def test_unknown_precision_is_refused():
         device.resolve_precision("fp16", CPU)
 
 
+@pytest.mark.parametrize(
+    ("kind", "native", "expected", "why"),
+    [
+        ("cuda", True, "bfloat16", "computes in bfloat16"),
+        ("cuda", False, "float16", "float16 with a loss scale"),
+        ("mps", False, "float32", "Apple GPUs"),
+    ],
+)
+def test_every_kind_of_device_gets_the_precision_that_its_reason_names(monkeypatch, kind, native, expected, why):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native)
+    assert device.resolve_precision("auto", torch.device(kind)) == expected
+    assert why in device.why_precision(torch.device(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "sentence"),
+    [
+        ("cuda", "bfloat16", "not in the hardware of this cuda device: take float16"),
+        ("mps", "bfloat16", "not in the hardware of this mps device: take float32"),
+        ("mps", "float16", "precision=float16 is for CUDA GPUs; this is a mps device"),
+        ("cpu", "float16", "precision=float16 is for CUDA GPUs; this is a cpu device"),
+    ],
+)
+def test_a_precision_that_the_device_does_not_have_is_refused(monkeypatch, kind, precision, sentence):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    with pytest.raises(InputError, match=sentence):
+        device.resolve_precision(precision, torch.device(kind))
+
+
+@pytest.mark.parametrize(
+    ("has", "environment", "expected"),
+    [
+        ((), {}, "cpu"),
+        (("mps",), {}, "mps"),
+        (("cuda", "mps"), {}, "cuda"),
+        (("cuda", "mps"), {"LTLIB_DEVICE": "cpu"}, "cpu"),
+        (("cuda", "mps"), {"LTLIB_DEVICE": "mps"}, "mps"),
+        (("mps",), {"WORLD_SIZE": "2"}, "cpu"),  # gloo knows no Apple GPUs
+    ],
+)
+def test_the_device_is_the_fastest_there_is_or_the_one_asked_for(monkeypatch, has, environment, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in has)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in has)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert device.choose_device().type == expected
+
+
+@pytest.mark.parametrize(("asked", "sentence"), [("gpu", "LTLIB_DEVICE 'gpu' is not known"), ("mps", "does not have")])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, asked, sentence):
+    monkeypatch.setenv("LTLIB_DEVICE", asked)
+    with pytest.raises(InputError, match=sentence):
+        device.choose_device()
+
+
+@pytest.mark.parametrize(
+    ("error", "needed"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+            "asked for 2.50 GiB more",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"),
+            "for 4096 bytes",
+        ),
+        (MemoryError(), ": choose a smaller batch_size"),
+    ],
+)
+def test_running_out_of_memory_is_a_sentence(error, needed):
+    with (
+        pytest.raises(InputError, match=f"Memory ran out in training with batch_size=64.*{needed}"),
+        device.memory_explained(64),
+    ):
+        raise error
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"), device.memory_explained(64):
+        raise RuntimeError("shapes differ")
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
 def test_autocast_sets_the_precision_of_products(precision, dtype):
     with device.autocast(precision, CPU):
@@ -36,9 +118,25 @@ def test_reproducible_seeds_and_gives_back():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_run_begun_on_a_cpu_cannot_silently_go_on_on_a_gpu():
-    with pytest.raises(InputError, match="begun on a CPU"):
-        device.set_generator_states(device.generator_states(CPU), torch.device("cuda"))
+@pytest.mark.parametrize(
+    ("began", "now", "sentence"),
+    [
+        (
+            "cpu",
+            "cuda",
+            "started on a CPU and cannot be resumed on a CUDA GPU.*on a CPU with LTLIB_DEVICE=cpu",
+        ),
+        ("cuda", "cpu", "started on a CUDA GPU and cannot be resumed on a CPU.*resume it on a CUDA GPU"),
+        ("cuda", "mps", "started on a CUDA GPU and cannot be resumed on an Apple GPU"),
+        ("mps", "cpu", "started on an Apple GPU and cannot be resumed on a CPU"),
+    ],
+)
+def test_a_run_is_resumed_on_its_kind_of_device_only(began, now, sentence):
+    states = device.generator_states(CPU)
+    states |= {began: states["cpu"]} if began != "cpu" else {}
+    with pytest.raises(InputError, match=sentence):
+        device.set_generator_states(states, torch.device(now))
+    device.set_generator_states(device.generator_states(CPU), CPU)
 
 
 @pytest.mark.parametrize(("torchs", "allowed", "expected"), [(64, 2, 2), (2, 64, 2)])

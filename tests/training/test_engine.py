@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from ltlib import methods, models
 from ltlib.data.datasets import load
-from ltlib.errors import TrainingStopped
+from ltlib.errors import InputError, TrainingStopped
 from ltlib.methods.baselines import CrossEntropy
 from ltlib.methods.method import Stage, hyperparameters
+from ltlib.training import checkpoint
 from ltlib.training.device import reproducible
 from ltlib.training.engine import Engine, Options
 
@@ -202,6 +203,56 @@ def test_too_high_a_learning_rate_is_reported(tmp_path):
     options = Options(epochs=20, batch_size=16, lr=1e12, augmentation="crop", precision="float32")
     with pytest.raises(TrainingStopped, match="try a lower lr"):
         fit(engine(CrossEntropy, options), tmp_path / "c.pt")
+
+
+def test_a_running_statistic_that_overflows_is_seen_before_the_checkpoint(tmp_path):
+    """The loss of a batch stays finite, since BatchNorm trains with the statistics of the batch."""
+
+    def stop(record):
+        raise Stop
+
+    file = tmp_path / "c.pt"
+    with pytest.raises(Stop):
+        fit(engine(CrossEntropy), file, stop)
+    good = file.read_bytes()
+    e = engine(CrossEntropy)
+    e.resume(file, {})
+    e.method.network.backbone.stage1[0].bn1.running_var[2] = float("inf")
+    name = r"method\.network\.backbone\.stage1\.0\.bn1\.running_var is not finite"
+    with pytest.raises(TrainingStopped, match=f"epoch 2: {name}.*checkpoint of the epoch before is kept"):
+        e.fit(file, {}, lambda record: None)
+    assert file.read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("optimizer"),
+        lambda state: state.update(stage_index=7),
+        lambda state: state.update(epoch=None, history=3),
+        lambda state: state["method"].update({"network.classifier.bias": torch.zeros(9)}),
+        lambda state: state["optimizer"].update(param_groups=[]),
+        lambda state: state.update(generators={"cpu": torch.zeros(3)}),
+        lambda state: state.clear(),
+    ],
+)
+def test_a_checkpoint_of_a_foreign_shape_is_a_sentence(tmp_path, change):
+    e = engine(CrossEntropy)
+    state = e.state_dict()
+    change(state)
+    checkpoint.save(tmp_path / "c.pt", state, {})
+    with pytest.raises(InputError, match=r"c\.pt does not fit this training .* Delete it to train from the beginning"):
+        e.resume(tmp_path / "c.pt", {})
+
+
+def test_a_checkpoint_is_on_disk_when_training_is_interrupted(tmp_path):
+    def stop(record):
+        if record["epoch"] == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(engine(CrossEntropy), tmp_path / "c.pt", stop)
+    assert checkpoint.load(tmp_path / "c.pt", {})["epoch"] == 2
 
 
 def test_users_random_state_and_flags_are_given_back(tmp_path):
