@@ -1,4 +1,4 @@
-"""Tiny ImageNet as it is downloaded: 200 classes of 64x64 pixels, 500 training and 50 validation images each.
+"""Tiny ImageNet as it is downloaded: 200 classes of 64x64 pixels, 500 training and 50 validation images each. ::
 
     tiny-imagenet-200/wnids.txt                                  tiny-imagenet-200/words.txt
     tiny-imagenet-200/train/n01443537/images/n01443537_0.JPEG    tiny-imagenet-200/val/val_annotations.txt

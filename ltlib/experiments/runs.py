@@ -1,14 +1,14 @@
 """The run store: one folder of plain files a run, under ``runs/``.
 
-======================  ==================================================================================
-``run.json``            experiment, recipe, data, versions, hardware, state, timings, final report card
-``metrics.jsonl``       one line an epoch
-``predictions.npz``     float32 test logits, labels and training counts: every figure without training
-``checkpoint.pt``       to resume from
-``weights.safetensors`` the final weights, safe to share
-``epochs/``             weights after every n-th epoch, ``0005.safetensors``, where the recipe says ``keep_every=n``
-``report.ipynb``        the executed notebook, where papermill made one
-======================  ==================================================================================
+=======================  ======================================================================================
+``run.json``             experiment, recipe, data, versions, hardware, state, timings, final report card
+``metrics.jsonl``        one line an epoch
+``predictions.npz``      float32 test logits, labels and training counts: every figure without training
+``checkpoint.pt``        to resume from
+``weights.safetensors``  the final weights, safe to share
+``epochs/``              weights of every n-th epoch, ``0005.safetensors``, if the recipe says ``keep_every=n``
+``report.ipynb``         the executed notebook, where papermill made one
+=======================  ======================================================================================
 
 Whether a run is finished is what ``run.json`` says, never what a notebook looks like.
 """

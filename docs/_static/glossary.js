@@ -1,0 +1,35 @@
+// Marks the first occurrence of each glossary term on a page and shows its definition on hover.
+"use strict";
+document.addEventListener("DOMContentLoaded", () => {
+  const article = document.querySelector("article.bd-article");
+  const root = document.documentElement.dataset.content_root || "./";
+  if (!article || !window.GLOSSARY || location.pathname.endsWith("/glossary.html")) return;
+
+  const entries = new Map();
+  for (const entry of window.GLOSSARY) for (const word of entry.words) entries.set(word.toLowerCase(), entry);
+  const longestFirst = [...entries.keys()].sort((a, b) => b.length - a.length);
+  const escaped = longestFirst.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const pattern = new RegExp(`(?<![\\w-])(?:${escaped.join("|")})s?(?![\\w-])`, "i");
+
+  const marked = new Set();
+  const skip = "a, code, pre, h1, h2, h3, h4, h5, .math, .cell_output, .cell_input, button, label, table";
+  const walker = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+  const texts = [];
+  while (walker.nextNode()) if (!walker.currentNode.parentElement.closest(skip)) texts.push(walker.currentNode);
+  for (let node of texts) {
+    for (let match = pattern.exec(node.data); match; match = node && pattern.exec(node.data)) {
+      const word = match[0].toLowerCase();
+      const entry = entries.get(word) || entries.get(word.replace(/s$/, ""));
+      const found = node.splitText(match.index);
+      node = found.splitText(match[0].length);
+      if (!entry || marked.has(entry)) continue;
+      marked.add(entry);
+      const link = document.createElement("a");
+      link.className = "term";
+      link.href = `${root}notebooks/guide/glossary.html#${entry.anchor}`;
+      link.dataset.definition = entry.text;
+      link.textContent = match[0];
+      found.replaceWith(link);
+    }
+  }
+});

@@ -1,0 +1,178 @@
+"""Build the web book: ``python docs/build.py [--to build/book]``.
+
+The pages are what the repository holds already: README, the lessons with their stored outputs, the guide, the page on
+data. They are gathered under the paths that they have in the repository, which keeps their links to each other. Three
+kinds of page are made here: the API reference, one page per module; a card per method; and the evidence explorer.
+Sphinx then makes HTML of it. Nothing is executed and nothing is downloaded. A warning is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from sphinx.cmd.build import build_main
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
+
+PAGES = (
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "data/README.md",
+    "notebooks/sweeps/README.md",
+    "notebooks/guide/*.md",
+    "notebooks/[0-9][0-9]_*.ipynb",
+    "notebooks/full_run.ipynb",
+)
+# A link to one of these becomes a download. Links to source files lead to the highlighted source instead.
+FILES = (
+    "LICENSE",
+    "CITATION.cff",
+    "data/published_results.csv",
+    "notebooks/sweeps/*.yaml",
+    "notebooks/images/*",
+)
+
+
+def main() -> int:
+    """Build the book; returns Sphinx's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", default=str(ROOT / "build" / "book"), help="folder of the finished pages")
+    to = Path(parser.parse_args().to).resolve()
+    source = to.with_name(f"{to.name}-source")
+    shutil.rmtree(source, ignore_errors=True)
+    gather(source)
+    static = f"html_static_path={DOCS / '_static'},{source / '_static'}"
+    return build_main(["-b", "html", "-W", "--keep-going", "-q", "-c", str(DOCS), "-D", static, str(source), str(to)])
+
+
+def gather(source: Path) -> None:
+    """Everything that Sphinx reads, in one folder."""
+    for file in (file for pattern in FILES for file in ROOT.glob(pattern)):
+        target = source / file.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    pages = [file.relative_to(ROOT) for pattern in PAGES for file in sorted(ROOT.glob(pattern))]
+    for page in pages:
+        write = _notebook if page.suffix == ".ipynb" else _markdown
+        write(page, source)
+    modules = api(source / "api")
+    (source / "_static").mkdir()
+    terms = json.dumps(glossary((ROOT / "notebooks/guide/glossary.md").read_text()), ensure_ascii=False)
+    (source / "_static" / "glossary-terms.js").write_text(f"window.GLOSSARY = {terms};\n")
+    (source / "index.md").write_text(index(pages, modules))
+
+
+def index(pages: list[Path], modules: list[str]) -> str:
+    """The start page: README, and the tree of contents beside it."""
+
+    def tree(caption: str, entries: list[str]) -> str:
+        listed = "\n".join(entries)
+        return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n:maxdepth: 1\n\n{listed}\n```\n"
+
+    names = [page.with_suffix("").as_posix() for page in pages]
+    lessons = [name for name in names if re.match(r"notebooks/\d\d_", name)]
+    guide = [name for name in names if "guide/" in name]
+    rest = [name for name in names if name not in (*lessons, *guide)]
+    return "\n".join(
+        [
+            links((ROOT / "README.md").read_text(), Path("README.md")),
+            tree("Lessons", lessons),
+            tree("Guide", guide),
+            tree("More", rest),
+            tree("API reference", [f"api/{module}" for module in modules]),
+        ]
+    )
+
+
+def api(folder: Path) -> list[str]:
+    """A page per module of ltlib; returns the modules, in the order of the layers."""
+    folder.mkdir(parents=True)
+    modules = []
+    for file in sorted((ROOT / "ltlib").rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if parts[-1] == "__main__" or not file.read_text().strip():
+            continue
+        modules.append(name)
+        (folder / f"{name}.md").write_text(f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n")
+    return modules
+
+
+def glossary(text: str) -> list[dict[str, object]]:
+    """The entries of the glossary: the ways a term is written, its first sentences as plain text, its anchor."""
+    entries = []
+    for part in text.split("\n## ")[1:]:
+        title, _, body = part.partition("\n")
+        first = body.strip().split("\n\n")[0]
+        plain = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", re.sub(r"[*`$]", "", " ".join(first.split())))
+        name, _, short = title.partition(" (")
+        words = [name, *([short.rstrip(")")] if short else [])]
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        entries.append({"words": words, "text": plain, "anchor": anchor})
+    return entries
+
+
+def _markdown(page: Path, source: Path) -> None:
+    target = source / page
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(links(ROOT.joinpath(page).read_text(), page))
+
+
+def _notebook(page: Path, source: Path) -> None:
+    """A lesson with its stored outputs; a stored widget view shows its picture."""
+    notebook = json.loads((ROOT / page).read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = links("".join(cell["source"]), page)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            if "text/html" in data:
+                data["text/html"] = links("".join(data["text/html"]), page)
+    target = source / page
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(notebook))
+
+
+def links(text: str, page: Path) -> str:
+    """The text of a page with links that lead somewhere in the book.
+
+    A link to a source file leads to its highlighted source, one to a stored study to its rows in the evidence explorer.
+    """
+    up = "../" * (len(page.parts) - 1)
+    module = re.compile(r"(?:\.\./)*ltlib/([\w/]+?)(?:/__init__)?\.py(?:#L\d+(?:-L\d+)?)?")
+    study = re.compile(r"(?:\.\./)*data/reference_runs/?(\w*)/?")
+
+    def lead(target: str) -> str:
+        if found := module.fullmatch(target):
+            return f"{up}_modules/ltlib/{found[1]}.html"
+        if found := study.fullmatch(target):
+            return f"{up}evidence.html{'#study=' + found[1] if found[1] else ''}"
+        return ""
+
+    def in_html(match: re.Match) -> str:
+        return f'href="{lead(match[1]) or match[1]}"'
+
+    def in_markdown(match: re.Match) -> str:
+        to = lead(match[2])
+        if to:
+            return f'<a href="{to}">{match[1]}</a>'
+        if os.path.normpath(page.parent / match[2]) == "README.md":
+            return f"[{match[1]}]({up}index.md)"
+        return match[0]
+
+    text = re.sub(r'href="([^"]+)"', in_html, text)
+    return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", in_markdown, text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
