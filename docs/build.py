@@ -51,7 +51,23 @@ def main() -> int:
     shutil.rmtree(source, ignore_errors=True)
     gather(source)
     static = f"html_static_path={DOCS / '_static'},{source / '_static'}"
-    return build_main(["-b", "html", "-W", "--keep-going", "-q", "-c", str(DOCS), "-D", static, str(source), str(to)])
+    return build_main(
+        [
+            "-b",
+            "html",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-c",
+            str(DOCS),
+            "-d",
+            str(to.with_name(f"{to.name}-doctrees")),
+            "-D",
+            static,
+            str(source),
+            str(to),
+        ]
+    )
 
 
 def gather(source: Path) -> None:
