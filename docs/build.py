@@ -84,29 +84,38 @@ def gather(source: Path) -> None:
     (source / "_static").mkdir()
     terms = json.dumps(glossary((ROOT / "notebooks/guide/glossary.md").read_text()), ensure_ascii=False)
     (source / "_static" / "glossary-terms.js").write_text(f"window.GLOSSARY = {terms};\n")
-    (source / "index.md").write_text(index(pages, modules))
+    index([page.with_suffix("").as_posix() for page in pages] + [f"api/{module}" for module in modules], source)
 
 
-def index(pages: list[Path], modules: list[str]) -> str:
-    """The start page: README, and the tree of contents beside it."""
+SECTIONS = {
+    "lessons": ("Lessons", "Each page is a notebook with its stored outputs. `make lab` opens them to run and change."),
+    "guide": ("Guide", "For teachers and for readers who look something up."),
+    "project": ("Project", "How the project is built, what it holds, and how to add to it."),
+    "api": ("API reference", "Every module of `ltlib`, from its docstrings."),
+}
 
-    def tree(caption: str, entries: list[str]) -> str:
-        listed = "\n".join(entries)
-        return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n:maxdepth: 1\n\n{listed}\n```\n"
 
-    names = [page.with_suffix("").as_posix() for page in pages]
-    lessons = [name for name in names if re.match(r"notebooks/\d\d_", name)]
-    guide = [name for name in names if "guide/" in name]
-    rest = [name for name in names if name not in (*lessons, *guide)]
-    return "\n".join(
-        [
-            links((ROOT / "README.md").read_text(), Path("README.md")),
-            tree("Lessons", lessons),
-            tree("Guide", guide),
-            tree("More", rest),
-            tree("API reference", [f"api/{module}" for module in modules]),
-        ]
-    )
+def section_of(name: str) -> str:
+    """The section of the book that a page belongs to."""
+    if name.startswith("api/"):
+        return "api"
+    if re.match(r"notebooks/(\d\d_|full_run)", name):
+        return "lessons"
+    return "guide" if "guide/" in name else "project"
+
+
+def index(names: list[str], source: Path) -> None:
+    """The start page, which is README, and a page per section that lists what is in it."""
+    for section, (title, about) in SECTIONS.items():
+        inside = [name for name in names if section_of(name) == section]
+        (source / f"{section}.md").write_text(f"# {title}\n\n{about}\n\n{_tree(inside)}")
+    start = links((ROOT / "README.md").read_text(), Path("README.md"))
+    (source / "index.md").write_text(f"{start}\n\n{_tree([*SECTIONS], hidden=True)}")
+
+
+def _tree(entries: list[str], hidden: bool = False) -> str:
+    listed = "\n".join(entries)
+    return f"```{{toctree}}\n{':hidden:' if hidden else ':maxdepth: 1'}\n\n{listed}\n```\n"
 
 
 def api(folder: Path) -> list[str]:

@@ -66,7 +66,7 @@ html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": True,
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "collapse_navigation": True,
     "secondary_sidebar_items": ["page-toc"],
     "pygments_light_style": "tango",
     "pygments_dark_style": "monokai",

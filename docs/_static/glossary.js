@@ -5,8 +5,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const root = document.documentElement.dataset.content_root || "./";
   if (!article || !window.GLOSSARY || location.pathname.endsWith("/glossary.html")) return;
 
+  // An abbreviation is written in capitals: IF is the imbalance factor, "if" is not.
+  const isShort = (word) => word === word.toUpperCase();
   const entries = new Map();
-  for (const entry of window.GLOSSARY) for (const word of entry.words) entries.set(word.toLowerCase(), entry);
+  for (const entry of window.GLOSSARY)
+    for (const word of entry.words) entries.set(isShort(word) ? word : word.toLowerCase(), entry);
   const longestFirst = [...entries.keys()].sort((a, b) => b.length - a.length);
   const escaped = longestFirst.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   const pattern = new RegExp(`(?<![\\w-])(?:${escaped.join("|")})s?(?![\\w-])`, "i");
@@ -18,8 +21,8 @@ document.addEventListener("DOMContentLoaded", () => {
   while (walker.nextNode()) if (!walker.currentNode.parentElement.closest(skip)) texts.push(walker.currentNode);
   for (let node of texts) {
     for (let match = pattern.exec(node.data); match; match = node && pattern.exec(node.data)) {
-      const word = match[0].toLowerCase();
-      const entry = entries.get(word) || entries.get(word.replace(/s$/, ""));
+      const word = match[0];
+      const entry = [word, word.toLowerCase()].flatMap((w) => [w, w.replace(/s$/, "")]).map((w) => entries.get(w)).find(Boolean);
       const found = node.splitText(match.index);
       node = found.splitText(match[0].length);
       if (!entry || marked.has(entry)) continue;
