@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # One thread per worker: several pools of threads on the same cores are slower than one thread each.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help demo test test-slow quick lab notebooks slides lint check install
+.PHONY: help demo test test-slow quick lab notebooks book wheel slides lint check install
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s%s\n", $$1, $$2}' Makefile
@@ -25,13 +25,19 @@ quick: check  ## lint, types, and the tests beside what you changed: under two m
 	$(PYTEST) -m "not slow" $$($(BIN)/python -m tests.quick)
 
 lab: $(VENV)/installed  ## open the lessons in JupyterLab
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	$(BIN)/python -m ltlib lab
 
 notebooks: $(VENV)/installed  ## execute the lessons in the lesson profile and store their outputs
 	$(BIN)/python -m ltlib.lesson.build
 
 # CommonHTML, which nbconvert takes for formulas, spoils tables on slides that are not shown yet: hence SVG.
 MATHJAX = https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.7/MathJax.js?config=TeX-AMS_SVG-full,Safe
+book: $(VENV)/installed  ## the web book, in build/book
+	$(BIN)/python docs/build.py
+
+wheel: $(VENV)/installed  ## the wheel, with lessons and results, in dist
+	$(BIN)/python -m pip wheel --no-deps -w dist .
+
 slides: $(VENV)/installed  ## the lessons as slides, in build/slides (a browser fetches reveal.js when it opens them)
 	$(BIN)/jupyter nbconvert --to slides --no-input --output-dir build/slides --SlidesExporter.reveal_scroll=True \
 		--SlidesExporter.reveal_width=1280 --SlidesExporter.reveal_height=800 \

@@ -75,6 +75,20 @@ def report(**fields: str) -> None:
     reports.report(baseline=baseline, **_given(fields))
 
 
+def demo() -> None:
+    """Train MiSLAS and cross-entropy on a long tail of letters, about a minute on two cores, and report."""
+    from ltlib.launch import report as reports
+
+    reports.report(baseline="cross_entropy", method="mislas")
+
+
+def lab(to: str, no_browser: bool) -> int:
+    """Open the lessons in JupyterLab; an installed wheel copies them into a folder of yours first."""
+    from ltlib.launch.lab import lab as open_lessons
+
+    return open_lessons(to, browser=not no_browser)
+
+
 def sweep(file: str, dry_run: bool, **options: str | None) -> int:
     """Train the experiments of a YAML file, several at a time; exit status 1 if one is not finished afterwards."""
     from ltlib.launch.sweep import sweep as train_all
@@ -231,6 +245,11 @@ def _parser() -> argparse.ArgumentParser:
     reporter = verb(verbs, "report", report)
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")
+
+    verb(verbs, "demo", demo)
+    opener = verb(verbs, "lab", lab)
+    opener.add_argument("--to", default="long-tail-lab", help="folder for the lessons of an installed wheel")
+    opener.add_argument("--no-browser", action="store_true", help="print the address and open no window")
 
     sweeper = verb(verbs, "sweep", sweep)
     sweeper.add_argument("file", help="the sweep file; notebooks/sweeps/ has examples")

@@ -36,6 +36,15 @@ def _checkout(root: Path) -> Path | None:
         return None
 
 
+def resources() -> Path:
+    """The folder with the lessons (``notebooks/``) and the stored and published results (``data/``).
+
+    In a checkout that is its root. An installed wheel carries copies of them, see ``setup.py``.
+    """
+    bundle = Path(__file__).resolve().parent / "bundle"
+    return bundle if bundle.is_dir() else project()
+
+
 def data_root() -> Path:
     """Folder of downloads and users' data sets."""
     return Path(os.environ.get("LTLIB_DATA") or project() / "data").expanduser()

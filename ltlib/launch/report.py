@@ -31,7 +31,7 @@ def report(*, baseline: str = "", **fields: object) -> runs.Run:
     found = [plan(with_method(experiment, name)).run for name in (baseline, experiment.method) if name]
     run = found[-1]
     output = paths.make_folder(run.folder, "LTLIB_RUNS") / "report.ipynb"
-    notebook = paths.project() / "notebooks" / NOTEBOOK
+    notebook = paths.resources() / "notebooks" / NOTEBOOK
     # what the cells print is the progress
     fill_in(notebook, output, asdict(experiment) | {"baseline": baseline}, sys.stdout)
     print(f"\n{runs.as_text(runs.table(found))}")

@@ -58,7 +58,7 @@ def attempt(parameters: dict[str, object], output: str, environment: dict[str, s
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is returned
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     try:
-        fill_in(paths.project() / "notebooks" / "full_run.ipynb", Path(output), parameters, None)
+        fill_in(paths.resources() / "notebooks" / "full_run.ipynb", Path(output), parameters, None)
     except CellFailed as error:
         return Answer(str(error), hopeless=error.error in HOPELESS, in_use=error.error == "RunInUse")
     except InputError as error:

@@ -24,7 +24,7 @@ WIDTH = 95  # letters in one of them
 
 def lessons() -> list[Path]:
     """The numbered notebooks of the project, in their order."""
-    return sorted((paths.project() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return sorted((paths.resources() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def prepare(notebook: NotebookNode) -> None:

@@ -44,7 +44,7 @@ SELECTED_ON_TEST = ("MiSLAS", "ResLT")  # their code keeps the epoch that is bes
 
 def read() -> list[dict[str, object]]:
     """All rows of the file; ``value`` a fraction, ``imbalance_factor`` a number or None."""
-    with (paths.project() / "data" / "published_results.csv").open(newline="", encoding="utf-8") as file:
+    with (paths.resources() / "data" / "published_results.csv").open(newline="", encoding="utf-8") as file:
         rows: list[dict[str, object]] = list(csv.DictReader(file))
     for row in rows:
         row["value"] = float(row["value"]) / 100

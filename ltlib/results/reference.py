@@ -86,7 +86,7 @@ def weights_sha256(run: Run) -> str:
 
 def studies() -> Path:
     """The folder of all studies."""
-    return paths.project() / "data" / "reference_runs"
+    return paths.resources() / "data" / "reference_runs"
 
 
 def names() -> list[str]:
