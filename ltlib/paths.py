@@ -23,7 +23,12 @@ from ltlib.errors import InputError
 
 def project() -> Path:
     """The root of the checkout, or the working directory when the package is installed without one."""
-    return _checkout(Path(__file__).resolve().parent.parent) or Path.cwd()
+    return checkout() or Path.cwd()
+
+
+def checkout() -> Path | None:
+    """The root of the checkout, or None when the package is installed without one."""
+    return _checkout(Path(__file__).resolve().parent.parent)
 
 
 @functools.cache

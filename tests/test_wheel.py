@@ -82,6 +82,9 @@ def test_doctor_and_results_beside_the_papers(ltlib):
 
 
 def test_a_report_is_made_in_the_users_folder(ltlib):
+    subprocess.run(["git", "init", "-q"], cwd=ltlib.folder, check=True)  # a repository of the user's own
+    author = ["-c", "user.name=u", "-c", "user.email=u@example.org"]
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "mine"], cwd=ltlib.folder, check=True)
     done = ltlib("report", "--method", "cross_entropy", "--profile", "smoke")
     assert done.returncode == 0, done.stderr
     [report] = ltlib.folder.glob("runs/*/report.ipynb")

@@ -178,7 +178,9 @@ def versions() -> dict[str, str]:
 
 def revision() -> str:
     """The git commit of the checkout, with ``+changes`` if it has any; empty where there is no checkout."""
-    git = ["git", "-C", str(paths.project())]
+    if paths.checkout() is None:  # the working directory may be a repository of the user's own
+        return ""
+    git = ["git", "-C", str(paths.checkout())]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "status", "--porcelain", "ltlib"], capture_output=True, text=True).stdout
