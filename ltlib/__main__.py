@@ -256,7 +256,10 @@ def _parser() -> argparse.ArgumentParser:
     sweeper.add_argument("--workers", help="runs at a time on this machine (default: by GPUs, cores and memory)")
     sweeper.add_argument("--gpus", help="GPUs of this machine to use; 0 trains on the CPU (default: all)")
     sweeper.add_argument("--retries", help="further attempts for a run that failed or was killed (default 1)")
-    sweeper.add_argument("--scheduler", help="address of a running Dask cluster to train on, such as tcp://HOST:8786")
+    sweeper.add_argument("--scheduler", help="address of a running Dask cluster to train on, such as tls://HOST:8786")
+    sweeper.add_argument(
+        "--without-tls", action="store_const", const=True, help="use a cluster that runs code for all who reach it"
+    )
     sweeper.add_argument("--dry-run", action="store_true", help="only print the runs, their states and commands")
 
     attacker = verb(verbs, "robust", robust)

@@ -34,15 +34,18 @@ def fill_in(notebook: Path, output: Path, parameters: dict[str, object], progres
     try:
         import papermill
         from nbclient.exceptions import DeadKernelError
+
+        from ltlib.kernel import OwnKernel
     except ImportError as error:
         raise InputError("papermill is not installed: pip install 'ltlib[notebooks]'.") from error
     if not notebook.exists():
         raise InputError(f"{notebook} is missing: run from a checkout of the project.")
     options = {
-        "kernel_name": "python3",
+        "kernel_name": "python3",  # is written into the notebook; which Python runs it is for OwnKernel to say
+        "kernel_manager_class": OwnKernel,
         "progress_bar": False,
         "stdout_file": progress,
-        # The kernel warns that it listens, which it does on this machine alone, and of the interrupt that ends it.
+        # The kernel warns of the interrupt that ends it.
         "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],
     }
     try:

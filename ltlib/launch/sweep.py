@@ -5,24 +5,14 @@ alone, and runs that failed or whose process was killed are tried again, but not
 input, a loss that is not finite). What came out of a run is what its ``run.json`` says, never what a notebook looks
 like. The runs are spread over the cores or the GPUs of this machine, or over any Dask cluster::
 
-    python -m ltlib sweep FILE.yaml --scheduler tcp://HOST:8786
+    python -m ltlib sweep FILE.yaml --scheduler tls://HOST:8786
 
 The workers of a cluster need this checkout and its environment, and the folder ``LTLIB_RUNS`` on a disk that all of
 them share. Give them one thread each, and one GPU each by ``CUDA_VISIBLE_DEVICES``; a resource such as ``GPU=1``
 keeps the runs that ask for it off workers without one. Before ``retries`` counts, a cluster tries a run whose worker
-died again by itself, as often as its setting ``allowed-failures`` says. Dask starts such workers anywhere, for
-instance on Slurm (``pip install dask-jobqueue``) or on Kubernetes (``pip install dask-kubernetes``)::
-
-    from dask_jobqueue import SLURMCluster
-    cluster = SLURMCluster(cores=1, memory="8GB", walltime="12:00:00", job_extra_directives=["--gres=gpu:1"])
-    cluster.scale(jobs=8)
-
-    from dask_kubernetes.operator import KubeCluster
-    cluster = KubeCluster(name="ltlib", image="AN/IMAGE/WITH/LTLIB", resources={"limits": {"nvidia.com/gpu": "1"}})
-    cluster.scale(8)
-
-    from ltlib.launch.sweep import sweep
-    sweep("FILE.yaml", scheduler=cluster.scheduler_address)
+died again by itself, as often as its setting ``allowed-failures`` says. A cluster without TLS is refused unless
+``without_tls`` is given: whoever reaches its port can run code as its owner. ``notebooks/sweeps/README.md`` says how
+to start one with certificates, by hand, on Slurm (``dask-jobqueue``) or on Kubernetes (``dask-kubernetes``).
 """
 
 from __future__ import annotations
@@ -30,6 +20,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import command
@@ -38,11 +29,14 @@ from ltlib.launch.sweep_file import Options, read_sweep
 from ltlib.launch.tasks import Task, tasks_of
 from ltlib.training.progress import Board
 
+if TYPE_CHECKING:
+    from distributed.deploy import Cluster
+
 GLANCE = 0.2  # seconds between two looks at what the workers do
 PATIENCE = 60.0  # seconds until a run that stays in use after its worker was killed is another process's
 
 
-def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list[Task]:
+def sweep(file: str | Path, *, dry_run: bool = False, cluster: Cluster | None = None, **options: object) -> list[Task]:
     """Train what a sweep file describes and is not finished yet; print and write one table of all.
 
     Stopped at any moment, it goes on with the same command. In a script, call it under
@@ -51,6 +45,7 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
     Args:
         file: see :mod:`ltlib.launch.sweep_file`.
         dry_run: only print the runs, their states and their commands.
+        cluster: a running Dask cluster, such as a ``SLURMCluster``, to train on instead of this machine.
         options: fields of `ltlib.launch.sweep_file.Options`, which win over those of the file.
 
     Returns:
@@ -59,6 +54,8 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
     Raises:
         InputError: something in the file cannot be used; nothing was started.
     """
+    if cluster:
+        options["scheduler"] = cluster.scheduler_address
     asked = read_sweep(file, **options)
     tasks = tasks_of(asked.experiments)
     if same := len(asked.experiments) - len(tasks):
@@ -70,7 +67,7 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
         return tasks
     if not all(task.settled for task in tasks):
         try:
-            _Sweep(tasks, asked.options).train()
+            _Sweep(tasks, asked.options, cluster).train()
         except KeyboardInterrupt:
             for task in tasks:
                 task.state = "interrupted" if task.state == "running" else task.state
@@ -84,8 +81,8 @@ def sweep(file: str | Path, *, dry_run: bool = False, **options: object) -> list
 class _Sweep:
     """The tasks of a sweep while they are trained."""
 
-    def __init__(self, tasks: list[Task], options: Options):
-        self.tasks, self.options = tasks, options
+    def __init__(self, tasks: list[Task], options: Options, cluster: Cluster | None):
+        self.tasks, self.options, self.cluster = tasks, options, cluster
         self.waiting = [task for task in tasks if not task.settled]
         self.running: dict = {}  # Dask's future -> task
         self.ended: dict[str, float] = {}  # run id -> when its last attempt ended
@@ -101,7 +98,7 @@ class _Sweep:
             from ltlib.launch.workers import connected
         except ImportError as error:
             raise InputError("Dask is not installed: pip install 'ltlib[sweep]'.") from error
-        with connected(self.options, len(self.waiting)) as crew:
+        with connected(self.options, len(self.waiting), self.cluster) as crew:
             self.board.say(f"{counts(self.tasks)}; {crew.about()}")
             try:
                 while self.waiting or self.running:

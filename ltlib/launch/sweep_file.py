@@ -16,6 +16,8 @@ Instead of ``grid``, ``experiments`` lists maps of fields, which win over ``comm
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +35,7 @@ class Options:
         retries: further attempts for a run that failed, or whose process was killed.
         scheduler: address of a Dask cluster that is running; its workers are used instead of this machine's.
         resources: what each run asks of a worker of that cluster, such as ``{GPU: 1}``.
+        without_tls: use a cluster that has no TLS, and so runs the code of everyone who can reach it.
 
     Raises:
         InputError: a value has the wrong type or is out of range.
@@ -43,6 +46,7 @@ class Options:
     retries: int = 1
     scheduler: str = ""
     resources: dict[str, float] = field(default_factory=dict)
+    without_tls: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("workers", 0), ("gpus", -1), ("retries", 0)):
@@ -50,7 +54,14 @@ class Options:
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise InputError(f"{name} must be a whole number from {low}; got {value!r}.")
         if not isinstance(self.scheduler, str) or (self.scheduler and "://" not in self.scheduler):
-            raise InputError(f"scheduler must be an address such as tcp://host:8786; got {self.scheduler!r}.")
+            raise InputError(f"scheduler must be an address such as tls://host:8786; got {self.scheduler!r}.")
+        if not isinstance(self.without_tls, bool):
+            raise InputError(f"without_tls must be true or false; got {self.without_tls!r}.")
+        if self.scheduler and not self.scheduler.startswith("tls://") and not self.without_tls:
+            raise InputError(
+                f"The cluster at {self.scheduler} has no TLS: everyone who reaches its port can run code as its owner. "
+                "Start it with certificates, as notebooks/sweeps/README.md says, or insist with without_tls."
+            )
         if not isinstance(self.resources, dict) or not all(
             isinstance(amount, int | float) and amount > 0 for amount in self.resources.values()
         ):
@@ -67,6 +78,8 @@ class Options:
 
 OPTIONS = tuple(Options.__dataclass_fields__)
 PLAN = ("common", "grid", "experiments", "seeds")
+MOST_RUNS = 10_000  # of one file; more is a slip of the pen, and would fill the memory before it is noticed
+MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -113,33 +126,43 @@ def _experiments(path: Path, words: dict) -> list[Experiment]:
     common = _fields(path, "common", words.get("common", {}))
     if "grid" in words and "experiments" in words:
         raise InputError(f"{path} has a grid and a list of experiments: write two files, or list all in experiments.")
-    settings = _listed(path, words["experiments"], common) if "experiments" in words else _grid(path, words, common)
-    if "seeds" not in words:
-        return [_experiment(path, fields) for fields in settings]
-    seeds = words["seeds"]
+    seeds = words.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds:
         raise InputError(f"{path}: seeds must be a list such as [0, 1, 2]; got {seeds!r}.")
+    if "experiments" in words:
+        number, settings = _listed(path, words["experiments"], common)
+    else:
+        number, settings = _grid(path, words, common)
+    if number * len(seeds) > MOST_RUNS:
+        raise InputError(
+            f"{path} describes {number * len(seeds):,} runs, and {MOST_RUNS:,} at most are allowed: split it into "
+            "several files."
+        )
+    settings = list(settings)
+    if "seeds" not in words:
+        return [_experiment(path, fields) for fields in settings]
     if any("seed" in fields for fields in settings):
         raise InputError(f"{path} gives seeds and a seed of an experiment: keep one of them.")
     return [_experiment(path, fields | {"seed": seed}) for fields in settings for seed in seeds]
 
 
-def _grid(path: Path, words: dict, common: dict) -> list[dict]:
-    """One map of fields for each combination; the field that stands first changes slowest."""
+def _grid(path: Path, words: dict, common: dict) -> tuple[int, Iterable[dict]]:
+    """How many combinations there are, and a map of fields for each; the first field changes slowest."""
     grid = _fields(path, "grid", words.get("grid", {}))
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
             raise InputError(f"{path}: {name} in grid must be a list such as [10, 100]; got {values!r}.")
         if name in common:
             raise InputError(f"{path} gives {name} in common and in grid: keep one of them.")
-    return [common | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    combinations = (common | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
+    return math.prod(map(len, grid.values())), combinations
 
 
-def _listed(path: Path, listed: object, common: dict) -> list[dict]:
-    """One map of fields for each item of ``experiments``."""
+def _listed(path: Path, listed: object, common: dict) -> tuple[int, Iterable[dict]]:
+    """How many items ``experiments`` has, and a map of fields for each."""
     if not isinstance(listed, list) or not listed:
         raise InputError(f"{path}: experiments must be a list of maps, '- method: mixup'; got {listed!r}.")
-    return [common | _fields(path, "experiments", item) for item in listed]
+    return len(listed), (common | _fields(path, "experiments", item) for item in listed)
 
 
 def _fields(path: Path, where: str, given: object) -> dict:
@@ -160,28 +183,27 @@ def _experiment(path: Path, fields: dict) -> Experiment:
 
 
 def _load(path: Path) -> dict:
-    """The words of the file and what stands behind them."""
+    """The words of the file and their values."""
     try:
         import yaml
+
+        from ltlib.launch.plain_yaml import PlainLoader, Surprise
     except ImportError as error:
         raise InputError("PyYAML is not installed: pip install 'ltlib[sweep]'.") from error
-
-    class Loader(yaml.SafeLoader):
-        """Builds plain data alone, and refuses a word given twice, of which YAML would keep the last."""
-
-        def construct_mapping(self, node, deep=False):
-            names = [key.value for key, _ in node.value]
-            for name in names:
-                if names.count(name) > 1:
-                    raise InputError(f"{path} gives {name!r} twice (line {node.start_mark.line + 1} on): keep one.")
-            return super().construct_mapping(node, deep)
-
+    if path.exists() and not path.is_file():  # a folder, or a pipe, which would be waited for
+        raise InputError(f"The sweep file {path} is no file: name a YAML file.")
     try:
-        words = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise InputError(f"{path} is larger than {MOST_BYTES:,} bytes: split the sweep into several files.")
+        words = yaml.load(text.decode("utf-8"), PlainLoader)
     except OSError as error:
         raise InputError(f"The sweep file {path} cannot be read ({error.strerror}): check its path.") from error
+    except Surprise as error:
+        raise InputError(f"{path}, {error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+        raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(words, dict):
         raise InputError(f"{path} must map words to values; its words are {', '.join(PLAN + OPTIONS)}.")
     return words

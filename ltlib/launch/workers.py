@@ -1,8 +1,11 @@
 """The processes of a sweep: Dask workers, each of which executes the report notebook for one run at a time.
 
-A worker is this machine's, or one of any Dask cluster. Only what a worker needs is imported here, so that it starts
-quickly: no torch. Nothing outlives its parent: a worker ends when the sweep does, a kernel within about a second of
-its worker.
+A worker is this machine's, or one of any Dask cluster. Every worker imports this module, so it does without torch.
+Nothing outlives its parent: a worker ends when the sweep does, a kernel within about a second of its worker.
+
+A Dask cluster runs any code that it is sent. The workers of this machine therefore listen on the loopback device only,
+and only to holders of a certificate that is made for one sweep and never leaves its processes. No HTTP server is
+started. A cluster without TLS obeys everyone who can reach its port, so it is refused unless the user insists.
 """
 
 from __future__ import annotations
@@ -19,13 +22,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import dask
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, WorkerPlugin
+from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, Worker, WorkerPlugin
+from distributed.security import Security
 
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.launch.fill_in import CellFailed, fill_in
 
 if TYPE_CHECKING:  # they would bring torch into every worker
+    from distributed.deploy import Cluster
+
     from ltlib.experiments.experiment import Experiment
     from ltlib.experiments.runs import Run
     from ltlib.launch.sweep_file import Options
@@ -86,6 +92,21 @@ class OwnGroup(WorkerPlugin):
             os.setpgid(0, 0)
 
 
+class _Silent:
+    """A Dask server without its HTTP server, whose pages would show every user of this machine what runs here."""
+
+    def start_http_server(self, *arguments, **options) -> None:
+        pass
+
+
+class SilentScheduler(_Silent, Scheduler):
+    pass
+
+
+class SilentWorker(_Silent, Worker):
+    pass
+
+
 class Crew:
     """The workers of a sweep, wherever they are."""
 
@@ -95,7 +116,7 @@ class Crew:
         self.asks = options.resources if options.scheduler else {"GPU": 1} if _gpus(options) else {}
 
     def about(self) -> str:
-        """``2 workers on this machine``"""
+        """``2 at a time on this machine``"""
         where = self.options.scheduler or "this machine"
         return f"{self.size()} at a time on {where}" + (f", each with {self.asks}" if self.asks else "")
 
@@ -135,13 +156,18 @@ class Crew:
 
 
 @contextlib.contextmanager
-def connected(options: Options, most: int) -> Iterator[Crew]:
+def connected(options: Options, most: int, cluster: Cluster | None = None) -> Iterator[Crew]:
     """The workers that the options ask for, ``most`` at most on this machine. No kernel of theirs is left afterwards.
+
+    Args:
+        options: of the sweep.
+        most: workers on this machine.
+        cluster: the running Dask cluster whose address is ``options.scheduler``, where it is at hand.
 
     Raises:
         InputError: there are not so many GPUs, or no scheduler answers.
     """
-    with _elsewhere(options) if options.scheduler else _this_machine(options, most) as client:
+    with _elsewhere(options.scheduler, cluster) if options.scheduler else _this_machine(options, most) as client:
         crew = Crew(client, options)
         try:
             yield crew
@@ -151,20 +177,23 @@ def connected(options: Options, most: int) -> Iterator[Crew]:
         _kill_marked(psutil.process_iter(), crew.mark)  # a kernel may have started while its worker ended
 
 
-def _elsewhere(options: Options) -> Client:
+def _elsewhere(address: str, cluster: Cluster | None) -> Client:
+    """A connection to a cluster that is not this sweep's own, with the certificates of Dask's configuration."""
     try:
-        return Client(options.scheduler, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+        return Client(cluster or address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:  # Dask says TypeError where it has no certificate for tls://
         raise InputError(
-            f"No Dask scheduler answers at {options.scheduler}: start one with 'dask scheduler', and workers with "
-            f"'dask worker {options.scheduler} --nthreads 1'."
+            f"No Dask scheduler answers at {address} ({' '.join(str(error).split())[:200]}): start one with 'dask "
+            "scheduler' and workers with 'dask worker --nthreads 1'; notebooks/sweeps/README.md speaks of certificates."
         ) from error
 
 
 @contextlib.contextmanager
 def _this_machine(options: Options, most: int) -> Iterator[Client]:
-    """Workers of one thread each on this machine."""
+    """Workers of one thread each on this machine, out of reach of its other users."""
+    secret = {"host": "127.0.0.1", "port": 0, "protocol": "tls://", "security": _certificates()}
     settings = _settings(options, min(number_of_workers(options), most))
+    workers = {n: {"cls": Nanny, "options": secret | one} for n, one in enumerate(settings)}
     config = {
         "distributed.nanny.pre-spawn-environ": {},  # would set the threads of every program started later to 1
         "distributed.scheduler.allowed-failures": 0,  # a killed worker is told at once; the sweep counts attempts
@@ -172,8 +201,9 @@ def _this_machine(options: Options, most: int) -> Iterator[Client]:
     with dask.config.set(config):
         try:
             cluster = SpecCluster(
-                scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}},
-                workers={n: {"cls": Nanny, "options": options_of_one} for n, options_of_one in enumerate(settings)},
+                scheduler={"cls": SilentScheduler, "options": secret | {"dashboard": False}},
+                workers=workers,
+                security=secret["security"],
                 silence_logs=logging.CRITICAL,
             )
         except RuntimeError as error:
@@ -185,6 +215,14 @@ def _this_machine(options: Options, most: int) -> Iterator[Client]:
             yield client
 
 
+def _certificates() -> Security:
+    """A certificate for one sweep, which both sides of every connection must show. It is in no file that stays."""
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise InputError("cryptography is not installed: pip install 'ltlib[sweep]'.") from error
+
+
 def number_of_workers(options: Options) -> int:
     """Runs at a time on this machine: what the options say, else one a GPU, else what cores and memory allow."""
     if options.workers:
@@ -193,12 +231,12 @@ def number_of_workers(options: Options) -> int:
 
 
 def _settings(options: Options, workers: int) -> list[dict[str, object]]:
-    """For each worker of this machine: its GPU, its share of the cores, and where it listens."""
+    """For each worker of this machine: its GPU and its share of the cores."""
     gpus = _gpus(options)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, CPU_COUNT // workers))
     return [
         {
-            "host": "127.0.0.1",
+            "worker_class": SilentWorker,
             "nthreads": 1,
             "memory_limit": 0,  # the memory is the kernels'
             "dashboard": False,

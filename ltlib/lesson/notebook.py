@@ -16,6 +16,8 @@ from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
 from ltlib.training.device import choose_device, hardware, resolve_precision
 
+PATHS = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")
+
 
 def setup(*, expects: Mapping[str, str] | None = None, **parameters: object) -> Experiment:
     """Check the parameters of a notebook and print what they mean.
@@ -76,7 +78,10 @@ def refuse_unknown(injected: list[str], known: dict[str, object]) -> None:
 
 
 def injected_names() -> list[str]:
-    """The names that papermill assigned in its own cell; empty where there is none."""
+    """The names that papermill assigned in its own cell; empty where there is none.
+
+    With ``--inject-paths`` papermill also assigns the paths of its files, which are for whoever wants them.
+    """
     try:
         from IPython import get_ipython
     except ImportError:
@@ -87,7 +92,7 @@ def injected_names() -> list[str]:
     for cell in cells:
         if cell.startswith("# Parameters\n"):
             names += [node.targets[0].id for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
-    return names
+    return [name for name in names if name not in PATHS]
 
 
 class Source:

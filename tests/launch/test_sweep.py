@@ -103,7 +103,9 @@ def test_a_sweep_of_finished_runs_needs_no_worker_and_tells_them_again(tmp_path,
         (["--worker", "2"], "'--worker' is no option here. Did you mean '--workers'"),
         (["--workers", "two"], "workers must be a whole number; got 'two'"),
         (["--gpus", "99"], "gpus=99, but this machine shows"),
-        (["--scheduler", "tcp://127.0.0.1:9"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
+        (["--scheduler", "tcp://127.0.0.1:9"], "The cluster at tcp://127.0.0.1:9 has no TLS"),
+        (["--scheduler", "tcp://127.0.0.1:9", "--without-tls"], "No Dask scheduler answers at tcp://127.0.0.1:9"),
+        (["--scheduler", "tls://127.0.0.1:9"], "No Dask scheduler answers at tls://127.0.0.1:9"),
     ],
 )
 def test_bad_options_are_one_sentence_and_nothing_is_written(tmp_path, capsys, monkeypatch, arguments, message):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from ltlib import paths
@@ -6,6 +8,9 @@ from ltlib.experiments.experiment import Experiment
 from ltlib.launch.sweep_file import Options, read_sweep
 from ltlib.launch.tasks import tasks_of
 
+TENS = f"[{', '.join(f'n_max={n}' for n in range(2, 102))}]"
+SEEDS = f"[{', '.join(map(str, range(1000)))}]"
+GIGANTIC = f"grid: {{overrides: {TENS}, imbalance_factor: {SEEDS}, method: {TENS}}}\nseeds: {SEEDS}"
 EXAMPLES = sorted((paths.project() / "notebooks" / "sweeps").glob("*.yaml"))
 
 
@@ -53,8 +58,30 @@ def test_a_list_of_experiments_wins_over_what_is_common(written):
 
 def test_what_is_given_beside_the_file_wins_and_texts_are_read(written):
     file = written("common: {method: mixup}\nworkers: 3\nretries: 0\n")
-    found = read_sweep(file, workers="2", scheduler="tcp://host:8786", gpus="0")
-    assert found.options == Options(workers=2, retries=0, scheduler="tcp://host:8786", gpus=0)
+    found = read_sweep(file, workers="2", scheduler="tls://host:8786", gpus="0")
+    assert found.options == Options(workers=2, retries=0, scheduler="tls://host:8786", gpus=0)
+
+
+def test_a_cluster_without_tls_is_used_by_who_insists(written):
+    file = written("scheduler: tcp://host:8786")
+    assert read_sweep(file, without_tls=True).options.without_tls
+    assert read_sweep(written("scheduler: tcp://host:8786\nwithout_tls: true")).options.without_tls
+
+
+def test_what_yaml_reads_as_written_is_kept(written):
+    found = read_sweep(
+        written("common: {imbalance_factor: 1.5e+1, overrides: 'n_max=010', data_dir: '2024-01-02'}\nseeds: [0, 10]")
+    )
+    assert [e.seed for e in found.experiments] == [0, 10]
+    assert found.experiments[0].imbalance_factor == 15
+    assert (found.experiments[0].overrides, found.experiments[0].data_dir) == ("n_max=010", "2024-01-02")
+
+
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(InputError, match="is no file: name a YAML file"):
+            read_sweep(file)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +110,35 @@ def test_what_is_given_beside_the_file_wins_and_texts_are_read(written):
         ("workers: two", "workers must be a whole number; got 'two'"),
         ("retries: true", "retries must be a whole number from 0; got True"),
         ("gpus: 1.5", "gpus must be a whole number from -1; got 1.5"),
-        ("scheduler: host", "scheduler must be an address such as tcp://host:8786; got 'host'"),
+        ("scheduler: host", "scheduler must be an address such as tls://host:8786; got 'host'"),
         ("resources: GPU", "resources must map names to numbers"),
         ("resources: {GPU: 0}", "resources must map names to numbers"),
-        ("grid: {seed: [0]}\ngrid: {seed: [1]}", "gives 'grid' twice"),
-        ("common: {seed: 0, seed: 1}", "gives 'seed' twice"),
-        ("common: [", "is not YAML: .*line 1"),
-        ("common: !!python/object/apply:os.system [ls]", "is not YAML: could not determine a constructor"),
+        ("grid: {seed: [0]}\ngrid: {seed: [1]}", "line 2: 'grid' is given twice; keep one"),
+        ("common: {seed: 0, seed: 1}", "line 1: 'seed' is given twice; keep one"),
+        ("common: [", "cannot be read as YAML: .*line 1"),
+        ("common: !!python/object/apply:os.system [ls]", "cannot be read as YAML: could not determine a constructor"),
+        ("seeds: [010]", "line 1: 010 must be a plain number such as 10, or a text in quotes"),
+        ("seeds: [0o10]", "seed must be a whole number; got '0o10'"),
+        ("common:\n  seed: 0x10", "line 2: 0x10 must be a plain number"),
+        ("seeds: [1_000]", "line 1: 1_000 must be a plain number"),
+        ("seeds: [1:30]", "line 1: 1:30 must be a plain number"),
+        ("common: {imbalance_factor: 1:30.5}", "line 1: 1:30.5 must be a plain number such as 0.5"),
+        ("common: {data_dir: 2024-01-02}", "line 1: YAML takes this for a timestamp; write it in quotes"),
+        ("common: {data_dir: !!binary aGk=}", "line 1: YAML takes this for a binary"),
+        (f"seeds: [{'9' * 5000}]", "line 1: 9{40} must be a plain number"),
+        ("common: {imbalance_factor: .nan}", "imbalance_factor is .*a number from 1; got nan"),
+        ("common: {imbalance_factor: .inf}", "imbalance_factor is .*a number from 1; got inf"),
+        ("common: &c {method: mixup}\nexperiments: [*c]", r"line 2: the alias \*c is not allowed; write the value out"),
+        ("a: &a [*a]", "alias"),
+        ("[" * 3000, "line 1: more than 20 lists or maps inside each other"),
+        ("{a: " * 3000, "line 1: more than 20 lists or maps inside each other"),
+        ("- " * 3000, "line 1: more than 20 lists or maps inside each other"),
+        (GIGANTIC, "describes 10,000,000,000 runs, and 10,000 at most are allowed: split it"),
+        (f"experiments: [{'{},' * 5001}]\nseeds: [0, 1]", "describes 10,002 runs"),
+        ("# " + "x" * 1_000_000, "is larger than 1,000,000 bytes"),
+        ("scheduler: tcp://host:8786", "has no TLS: everyone who reaches its port can run code as its owner"),
+        ("scheduler: ws://host:8786", "has no TLS"),
+        ("scheduler: tls://host:8786\nwithout_tls: 1", "without_tls must be true or false; got 1"),
         ("- method", "must map words to values; its words are common, grid"),
         ("", "must map words to values"),
     ],
@@ -109,9 +158,9 @@ def test_a_file_that_is_not_there_and_an_option_that_is_not_known(written, tmp_p
 
 def test_options_that_do_not_apply_are_named():
     assert Options(workers=2, gpus=1).passed_over() == ""
-    assert Options(scheduler="tcp://host:1", resources={"GPU": 1}).passed_over() == ""
-    assert "tcp://host:1 has workers of its own" in Options(scheduler="tcp://host:1", workers=2).passed_over()
-    assert "tcp://host:1 has workers of its own" in Options(scheduler="tcp://host:1", gpus=0).passed_over()
+    assert Options(scheduler="tls://host:1", resources={"GPU": 1}).passed_over() == ""
+    assert "tls://host:1 has workers of its own" in Options(scheduler="tls://host:1", workers=2).passed_over()
+    assert "tls://host:1 has workers of its own" in Options(scheduler="tls://host:1", gpus=0).passed_over()
     assert "passed over on this machine" in Options(resources={"GPU": 1}).passed_over()
 
 

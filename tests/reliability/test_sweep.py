@@ -151,7 +151,9 @@ def test_no_process_outlives_a_sweep_and_its_runs_resume(tmp_path, name, status)
 
 def test_ctrl_c_stops_what_a_cluster_trains_and_leaves_the_cluster(tmp_path, cluster):
     process = start(
-        tmp_path, {"common": {"profile": "smoke", "overrides": ENDLESS}}, "--scheduler", cluster.scheduler_address
+        tmp_path,
+        {"common": {"profile": "smoke", "overrides": ENDLESS}},
+        *("--scheduler", cluster.scheduler_address, "--without-tls"),
     )
     (run,) = wait_until(training)
     (kernel,) = kernels(psutil.Process())
