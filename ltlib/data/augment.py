@@ -1,28 +1,35 @@
 """Augmentation of whole batches on the device: random crop, flip, colours, mixup. Images are uint8 until `to_float`.
 
 Each random transformation is split in two: what is drawn, and what is done with it. The second half is a
-pure function, so that tests can compare it with torchvision image by image.
+pure function, so that tests can compare it with torchvision image by image. Crops of parts of an image are in `crops`,
+AutoAugment and RandAugment in `policies`.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ltlib.data import policies
+from ltlib.data.crops import draw_boxes, draw_jitter, jitter, resized_crop_flip
 from ltlib.errors import check_choice
 
-# The ImageNet recipes store images larger than the network sees them: 256 pixels for 224.
+# The ImageNet recipes cut a random part out of the whole image, and test on the middle of it: 224 pixels of 256.
 RESIZED = ("resized_crop_flip", "resized_crop_flip_jitter")
-AUGMENTATIONS = ("crop_flip", "crop", "none", *RESIZED)
 
 
 def stored_side(name: str, side: int) -> int:
-    """Side of the images to store, given what the network shall see: 256 for 224 where crops are resized."""
+    """Side of the test images to store, given what the network shall see: 256 for 224 where crops are resized."""
     return round(side * 8 / 7) if name in RESIZED else side
+
+
+def whole_side(name: str, side: int) -> int:
+    """Side of the squares that whole training images are stored as: 512 for 224 where crops are resized, else 0."""
+    return round(side * 16 / 7) if name in RESIZED else 0
 
 
 def seen_side(name: str, stored: int) -> int:
@@ -54,104 +61,72 @@ def crop_flip(x: Tensor, top: Tensor, left: Tensor, flip: Tensor, padding: int) 
     return padded.gather(2, pixel.expand(-1, channels, -1)).reshape(x.shape)
 
 
-def augment(x: Tensor, name: str) -> Tensor:
+def augment(x: Tensor, name: str, shapes: Tensor | None = None) -> Tensor:
     """The training augmentations of the papers, on uint8 images (N, C, H, W).
 
     ``crop_flip`` is that of the CIFAR recipes: padded random crop, and a flip half of the time. The padding is an
     eighth of the side: 4 pixels of 32. ``crop`` leaves the flip out: a mirrored letter or digit may be another one.
-    ``resized_crop_flip`` is that of the ImageNet recipes: a random part, scaled to 7/8 of the side, and a flip;
+    ``crop_flip_autoaugment`` (AT-BSL) and ``crop_flip_randaugment`` continue with one of these policies.
+    ``resized_crop_flip`` is that of the ImageNet recipes: a random part, scaled to what the network sees, and a flip;
     with ``_jitter`` brightness, contrast and saturation change too, by 0.4 (MiSLAS on its large sets, ResLT on
     ImageNet-LT).
+
+    Args:
+        x: uint8 images.
+        name: a key of ``AUGMENTATIONS``.
+        shapes: (N, 2) height and width of the files, if ``x`` holds whole images that were squeezed to squares.
     """
     check_choice("augmentation", name, AUGMENTATIONS)
-    if name == "none":
-        return x
-    if name in RESIZED:
-        x = resized_crop_flip(x, draw_boxes(len(x), x.shape[-1], x.device), seen_side(name, x.shape[-1]))
-        return jitter(x, *draw_jitter(len(x), x.device)) if name.endswith("jitter") else x
+    return AUGMENTATIONS[name](x, shapes)
+
+
+def _none(x: Tensor, shapes: Tensor | None = None) -> Tensor:
+    return x
+
+
+def _crop(x: Tensor, shapes: Tensor | None = None, flips: float = 0.0) -> Tensor:
     n, padding = len(x), x.shape[-1] // 8
     top, left = torch.randint(0, 2 * padding + 1, (2, n), device=x.device)
-    flip = torch.rand(n, device=x.device) < (0.5 if name == "crop_flip" else 0.0)
+    flip = torch.rand(n, device=x.device) < flips
     return crop_flip(x, top, left, flip, padding)
 
 
-class Boxes(NamedTuple):
-    """Parts of images, each (n,): corner and size in pixels, and whether to mirror."""
-
-    top: Tensor
-    left: Tensor
-    height: Tensor
-    width: Tensor
-    flip: Tensor
+def _crop_flip(x: Tensor, shapes: Tensor | None = None) -> Tensor:
+    return _crop(x, flips=0.5)
 
 
-def draw_boxes(n: int, side: int, device: torch.device) -> Boxes:
-    """Parts of square images as torchvision's ``RandomResizedCrop`` draws them, mirrored half of the time.
-
-    A box covers a share of 0.08 to 1 of the image, uniform; its width over its height is 3/4 to 4/3, uniform in the
-    logarithm. The first of ten boxes that fits is taken, else the whole image.
-    """
-    share = torch.empty(10, n, device=device).uniform_(0.08, 1)
-    ratio = torch.empty(10, n, device=device).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
-    sizes = torch.stack([share / ratio, share * ratio]).sqrt().mul(side).round().clamp(min=1)
-    sizes = torch.cat([sizes, torch.full((2, 1, n), float(side), device=device)], dim=1)
-    first = (sizes <= side).all(dim=0).int().argmax(dim=0)
-    size = sizes.gather(1, first.expand(2, 1, n))[:, 0]
-    corner = (torch.rand(2, n, device=device) * (side - size + 1)).floor()
-    return Boxes(*corner, *size, torch.rand(n, device=device) < 0.5)
+def _autoaugment(x: Tensor, shapes: Tensor | None = None) -> Tensor:
+    return policies.apply(_crop_flip(x), policies.draw_autoaugment(len(x), *x.shape[2:], x.device))
 
 
-def resized_crop_flip(x: Tensor, boxes: Boxes, side: int) -> Tensor:
-    """Scale a box of each uint8 image (N, C, H, W) to (side, side), bilinear with antialiasing, and mirror it.
-
-    Scaling is linear and separable, so each image has one small matrix for its rows and one for its columns.
-    """
-    top, left, height, width, flip = boxes
-    down = _scaling(top, height, x.shape[2], side)
-    across = _scaling(left, width, x.shape[3], side)
-    across = torch.where(flip[:, None, None], across.flip(1), across)
-    out = _along_rows(_along_rows(x.float(), across).transpose(2, 3), down).transpose(2, 3)
-    return out.round_().clamp_(0, 255).to(torch.uint8)
+def _randaugment(x: Tensor, shapes: Tensor | None = None) -> Tensor:
+    return policies.apply(_crop_flip(x), policies.draw_randaugment(len(x), *x.shape[2:], x.device))
 
 
-def _scaling(first: Tensor, length: Tensor, stored: int, side: int) -> Tensor:
-    """(N, side, stored): the weights of the pixels in [first, first + length) in each of ``side`` new pixels."""
-    pixel = torch.arange(stored, device=first.device) + 0.5
-    scale = (length / side)[:, None]
-    center = first[:, None] + (torch.arange(side, device=first.device) + 0.5) * scale
-    # a triangle as wide as two old pixels, or as two new ones where they are larger
-    distance = (pixel - center[:, :, None]).abs() / scale.clamp(min=1)[:, :, None]
-    inside = (pixel > first[:, None]) & (pixel < (first + length)[:, None])
-    weight = (1 - distance).clamp(min=0) * inside[:, None, :]
-    return weight / weight.sum(dim=2, keepdim=True)
+def _resized(x: Tensor, shapes: Tensor | None = None) -> Tensor:
+    side = x.shape[-1]
+    if shapes is None:
+        shapes = torch.full((len(x), 2), side, device=x.device)
+        seen = seen_side("resized_crop_flip", side)
+    else:
+        seen = round(side * 7 / 16)  # of `whole_side`
+    boxes = draw_boxes(*shapes.float().T)
+    return resized_crop_flip(x, boxes.on_square(side, *shapes.float().T), seen)
 
 
-def _along_rows(x: Tensor, weights: Tensor) -> Tensor:
-    """(N, C, H, W) and (N, S, W) -> (N, C, H, S)."""
-    n, channels, height, width = x.shape
-    return torch.bmm(x.reshape(n, -1, width), weights.transpose(1, 2)).view(n, channels, height, -1)
+def _resized_jitter(x: Tensor, shapes: Tensor | None = None) -> Tensor:
+    return jitter(_resized(x, shapes), *draw_jitter(len(x), x.device))
 
 
-def draw_jitter(n: int, device: torch.device, strength: float = 0.4) -> tuple[Tensor, Tensor]:
-    """Factors (n, 3) for brightness, contrast and saturation, 1 +- strength, and a random order (n, 3) of the three."""
-    factors = torch.empty(n, 3, device=device).uniform_(1 - strength, 1 + strength)
-    return factors, torch.rand(n, 3, device=device).argsort(dim=1)
-
-
-def jitter(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Change brightness (0), contrast (1) and saturation (2) of uint8 RGB images (N, 3, H, W), in each one's order.
-
-    All three move the image towards something or away from it: black, its mean grey, or itself in grey
-    (torchvision's ``ColorJitter`` without hue).
-    """
-    x = x.float()
-    for what in order.T:
-        red, green, blue = x.split(1, dim=1)
-        grey = 0.2989 * red + 0.587 * green + 0.114 * blue
-        what = what[:, None, None, None]
-        anchor = torch.where(what == 2, grey, torch.where(what == 1, grey.mean(dim=(2, 3), keepdim=True), 0.0))
-        x = torch.lerp(anchor, x, factors.gather(1, what[:, :, 0, 0])[:, :, None, None]).clamp_(0, 255)
-    return x.round_().to(torch.uint8)
+AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+    "crop_flip": _crop_flip,
+    "crop": _crop,
+    "none": _none,
+    "crop_flip_autoaugment": _autoaugment,
+    "crop_flip_randaugment": _randaugment,
+    "resized_crop_flip": _resized,
+    "resized_crop_flip_jitter": _resized_jitter,
+}
 
 
 class Mixed(NamedTuple):

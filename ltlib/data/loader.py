@@ -35,6 +35,7 @@ class Loader:
     Args:
         images: uint8 (N, C, H, W), already on the device, or a `Stream` to it.
         labels: int64 (N,), on the same device.
+        shapes: (N, 2) height and width of the files, if whole images were squeezed to squares; else None.
         sampler: a name from ``samplers.SAMPLERS``.
         epochs: length of the stage (progressively balanced sampling needs it).
         batch_size: images a step.
@@ -46,6 +47,7 @@ class Loader:
         self,
         images: Tensor | Stream,
         labels: Tensor,
+        shapes: Tensor | None = None,
         *,
         sampler: str,
         epochs: int,
@@ -53,7 +55,7 @@ class Loader:
         augmentation: str,
         length: str = "all",
     ):
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.shapes = images, labels, shapes
         self.batch_size, self.augmentation = batch_size, augmentation
         self.batches = LENGTHS[length](len(labels), batch_size)
         self.size = len(labels) if length == "all" else self.batches * batch_size
@@ -73,4 +75,5 @@ class Loader:
     def _batches(self, epoch: int, order: list[Tensor]) -> Iterator[Batch]:
         for step, (index, x) in enumerate(zip(order, batches(self.images, order), strict=True)):
             progress = epoch + step * self.batch_size / self.size
-            yield Batch(to_float(augment(x, self.augmentation)), self.labels[index], progress)
+            shapes = None if self.shapes is None else self.shapes[index]
+            yield Batch(to_float(augment(x, self.augmentation, shapes)), self.labels[index], progress)

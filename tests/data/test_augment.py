@@ -5,9 +5,13 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from ltlib.data import augment
+from ltlib.data import augment, crops
 from ltlib.errors import InputError
 from ltlib.models.resnet import Normalize
+
+
+def squares(n):
+    return torch.full((2, n), 64.0)
 
 
 @pytest.fixture
@@ -62,9 +66,9 @@ def photographs():
 def test_resized_crop_and_flip_equal_torchvision(photographs):
     """Up and down, within one half of a grey level (the rounding to uint8) of torchvision's float arithmetic."""
     torch.manual_seed(0)
-    boxes = augment.draw_boxes(40, 64, torch.device("cpu"))
+    boxes = crops.draw_boxes(*squares(40))
     for side in (56, 24):
-        ours = augment.resized_crop_flip(photographs, boxes, side)
+        ours = crops.resized_crop_flip(photographs, boxes, side)
         for i, (top, left, height, width, flip) in enumerate(zip(*(b.tolist() for b in boxes), strict=True)):
             box = [int(v) for v in (top, left, height, width)]
             theirs = tv.resized_crop(photographs[i].float(), *box, [side, side], antialias=True)
@@ -81,7 +85,7 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
     torch.manual_seed(0)
     image = torch.empty(3, 64, 64)
     theirs = torch.tensor([v2.RandomResizedCrop.get_params(image, [0.08, 1], [3 / 4, 4 / 3]) for _ in range(4000)])
-    boxes = augment.draw_boxes(4000, 64, torch.device("cpu"))
+    boxes = crops.draw_boxes(*squares(4000))
     deciles = torch.linspace(0.1, 0.9, 9)
     for ours, reference in (
         (boxes.height * boxes.width / 64**2, theirs[:, 2] * theirs[:, 3] / 64**2),
@@ -95,9 +99,29 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
     assert boxes.flip.float().mean() == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375), (100, 1000), (1000, 100), (33, 32)])
+def test_boxes_of_oblong_images_are_drawn_as_torchvision_draws_them(height, width):
+    """Deciles over 4,000 draws, and for 1:10, where no box may fit, the share of draws that take the fallback."""
+    torch.manual_seed(0)
+    image = torch.empty(3, height, width)
+    theirs = torch.tensor([v2.RandomResizedCrop.get_params(image, [0.08, 1], [3 / 4, 4 / 3]) for _ in range(4000)])
+    ours = crops.draw_boxes(*torch.tensor([[height], [width]]).float().expand(2, 4000))
+    deciles = torch.linspace(0.1, 0.9, 9)
+    for mine, reference in (
+        (ours.height * ours.width / (height * width), theirs[:, 2] * theirs[:, 3] / (height * width)),
+        ((ours.width / ours.height).log(), (theirs[:, 3] / theirs[:, 2]).log()),
+        (ours.top / height, theirs[:, 0] / height),
+        (ours.left / width, theirs[:, 1] / width),
+        ((ours.height < 224).float(), (theirs[:, 2] < 224).float()),
+    ):
+        assert (mine.quantile(deciles) - reference.float().quantile(deciles)).abs().max() < 0.04
+    assert ((ours.top + ours.height) <= height).all()
+    assert ((ours.left + ours.width) <= width).all()
+
+
 def test_boxes_that_never_fit_become_the_whole_image(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "uniform_", lambda tensor, low, high: tensor.fill_(high))
-    boxes = augment.draw_boxes(3, 64, torch.device("cpu"))  # share 1 at 4:3 is wider than the image
+    boxes = crops.draw_boxes(*squares(3))  # share 1 at 4:3 is wider than the image
     assert boxes.height.tolist() == boxes.width.tolist() == [64] * 3
     assert boxes.top.tolist() == boxes.left.tolist() == [0] * 3
 
@@ -105,9 +129,9 @@ def test_boxes_that_never_fit_become_the_whole_image(monkeypatch):
 def test_jitter_equals_torchvision_in_every_order(photographs):
     """Within half a grey level of torchvision's float arithmetic: ours rounds to uint8 once, at the end."""
     torch.manual_seed(0)
-    factors, order = augment.draw_jitter(40, torch.device("cpu"))
+    factors, order = crops.draw_jitter(40, torch.device("cpu"))
     assert len(order.unique(dim=0)) == 6
-    ours = augment.jitter(photographs, factors, order)
+    ours = crops.jitter(photographs, factors, order)
     change = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
     for i in range(40):
         theirs = photographs[i] / 255
@@ -118,7 +142,7 @@ def test_jitter_equals_torchvision_in_every_order(photographs):
 
 def test_jitter_draws_factors_between_0_6_and_1_4():
     torch.manual_seed(0)
-    factors, order = augment.draw_jitter(6000, torch.device("cpu"))
+    factors, order = crops.draw_jitter(6000, torch.device("cpu"))
     assert (factors.amin(0) - 0.6).abs().max() < 0.002
     assert (factors.amax(0) - 1.4).abs().max() < 0.002
     assert torch.bincount(order[:, 0]).tolist() == pytest.approx([2000] * 3, abs=150)
