@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
+from typing import NoReturn
 
 from ltlib.errors import InputError, nearest
 
@@ -15,10 +17,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     A sweep that left runs unfinished ends with 1, anything that Ctrl-C stopped with 130, a closed pipe with 141.
     """
-    parsed, unknown = _parser().parse_known_args(arguments)
-    options = vars(parsed)
-    command = options.pop("command")
     try:
+        parsed, unknown = _parser().parse_known_args(arguments)
+        options = vars(parsed)
+        command = options.pop("command")
+        for name in ("to", "seeds"):
+            if options.get(name) == "":
+                raise InputError(f"{flag(name)} is empty: give it a value, or leave it out.")
         if unknown:
             raise InputError(
                 f"{unknown[0]!r} is no option here.{nearest(unknown[0], (flag(name) for name in options))}"
@@ -222,16 +227,24 @@ def _given(fields: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its errors are our sentences, without a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+        if choice:
+            names = re.findall(r"[\w-]+", choice[2])
+            raise InputError(f"There is no command {choice[1]!r}.{nearest(choice[1], names)}")
+        raise InputError(f"{message[:1].upper()}{message[1:]}: '{self.prog} --help' says how it is written.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m ltlib", description="Long-Tail Lab: long-tailed and robust recognition."
-    )
+    parser = _Parser("python -m ltlib", description="Long-Tail Lab: long-tailed and robust recognition.")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def verb(to, name: str, command) -> argparse.ArgumentParser:
-        added = to.add_parser(
-            name, help=command.__doc__.splitlines()[0], description=command.__doc__, allow_abbrev=False
-        )
+        about = command.__doc__ or name  # python -OO drops docstrings
+        added = to.add_parser(name, help=about.splitlines()[0], description=about, allow_abbrev=False)
         added.set_defaults(command=command)
         return added
 

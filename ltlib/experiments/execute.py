@@ -6,6 +6,7 @@ import contextlib
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,7 @@ from ltlib import distributed, methods, paths
 from ltlib.data.stream import on_device
 from ltlib.errors import InputError
 from ltlib.evaluation.evaluate import report_card, used_parameters
-from ltlib.experiments import reuse, runs
+from ltlib.experiments import checks, reuse, runs
 from ltlib.experiments.experiment import Experiment, command
 from ltlib.experiments.plan import Plan, network, plan
 from ltlib.experiments.runs import Run
@@ -53,12 +54,15 @@ def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool
                 print(f"{run.id} is finished: its results are reloaded from {run.folder}")
             return run
 
+        if distributed.rank() == 0 and not quiet:
+            print("".join(f"{note}\n" for note in checks.notes(planned.data)), end="")
         with reproducible(experiment.seed, device, planned.recipe.deterministic):
             method = _starting_point(planned, device)
             with run.locked() if distributed.rank() == 0 else contextlib.nullcontext():
                 run.update(**about(planned, device))
                 try:
-                    _train(run, method, planned, device, quiet)
+                    with _memory_named(planned):
+                        _train(run, method, planned, device, quiet)
                 except BaseException as error:
                     failed = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     run.update(state=failed, reason=str(error) or type(error).__name__)
@@ -123,6 +127,27 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
     )
+
+
+@contextlib.contextmanager
+def _memory_named(planned: Plan) -> Iterator[None]:
+    """Make one sentence of an error that says that the memory is full.
+
+    Raises:
+        InputError: it was.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class of its own for a GPU that is full, but not for a CPU.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        recipe, side = planned.recipe, planned.data.test.pixels.shape[-1]
+        said = str(error).partition(". ")[0] or "no more could be had"
+        raise InputError(
+            f"There is not enough memory for batch_size={recipe.batch_size} with {recipe.backbone} on images of "
+            f"{side}x{side} pixels ({said}): give a smaller batch_size, which makes another run."
+        ) from error
 
 
 def load(run: Run) -> Method:

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from ltlib import methods, models, paths
-from ltlib.experiments import costs, reuse
+from ltlib.errors import InputError
+from ltlib.experiments import checks, costs, reuse
 from ltlib.experiments.experiment import Experiment, command
-from ltlib.experiments.prepare import Prepared, prepare
-from ltlib.experiments.recipe import Recipe, parse_overrides, settle
+from ltlib.experiments.prepare import Prepared, prepare, same_images
+from ltlib.experiments.recipe import Recipe, is_small, parse_overrides, settle, with_method
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
 from ltlib.methods.method import Stage, hyperparameters
@@ -29,7 +30,8 @@ from ltlib.models.pretrained import load_pretrained
 REVISION = 1
 
 # Fields of the recipe that do not change the result. What was in the lists, the fingerprint of the data says.
-DECIDES_NOTHING = ("train_list", "test_list", "keep_every")
+# A recorded step does what the plain one does.
+DECIDES_NOTHING = ("train_list", "test_list", "keep_every", "capture")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,11 @@ class Plan:
         return sum(stage.epochs for stage in self.stages)
 
     @property
+    def waits_for(self) -> Run | None:
+        """The run that must be finished before this one can start; None if it can start."""
+        return next((run for run in (self.first, self.natural) if run and run.state != "finished"), None)
+
+    @property
     def run(self) -> Run:
         """The run that the training makes, resumes or finds."""
         return Run(self.runs_dir / self.run_id())
@@ -99,8 +106,16 @@ class Plan:
         return f"{e.method}-{e.dataset}-{tail}-{e.profile}-s{e.seed}-{digest}"
 
     def with_seed(self, seed: int) -> Plan:
-        """The same plan for another seed, on the same images."""
-        return replace(self, experiment=replace(self.experiment, seed=seed))
+        """The same plan for another seed, on the same images.
+
+        Raises:
+            InputError: the run that it starts from is damaged.
+        """
+        experiment = replace(self.experiment, seed=seed)
+        if any(parse_overrides(experiment.overrides).get(name) in methods.METHODS for name in ORIGINS):
+            # It starts from another run for each seed.
+            return plan(experiment, data=self.data, processes=self.processes, runs_dir=self.runs_dir, pending=True)
+        return replace(self, experiment=experiment)
 
     def build(self) -> Method:
         """The untrained method, on the CPU.
@@ -115,7 +130,12 @@ class Plan:
 
 
 def plan(
-    experiment: Experiment, *, data: Prepared | None = None, processes: int = 1, runs_dir: Path | None = None
+    experiment: Experiment,
+    *,
+    data: Prepared | None = None,
+    processes: int = 1,
+    runs_dir: Path | None = None,
+    pending: bool = False,
 ) -> Plan:
     """Resolve an experiment, prepare its data and check all of it. No run folder is made.
 
@@ -124,20 +144,28 @@ def plan(
         data: its images, where they are prepared already.
         processes: that would train it together.
         runs_dir: folder of the run folders; default ``LTLIB_RUNS``.
+        pending: the run of a method that it starts from (``stage1=mixup``) may be trained later, see
+            ``Plan.waits_for``.
 
     Raises:
         InputError: the experiment cannot be run as it is.
     """
     runs_dir = runs_dir or paths.runs_root()
-    recipe, own, sources = settle(experiment)
-    data = data or prepare(experiment, recipe)
-    first = reuse.stage1_source(own, parse_overrides(experiment.overrides), recipe, data, runs_dir)
-    natural = reuse.natural_source(own, data, runs_dir)
-    for source in filter(None, (first, natural)):
-        own = own | source.settings
-        sources = sources | dict.fromkeys(source.settings, f"run {source.run.id}")
+    settings = settle(experiment)
+    data = data or prepare(experiment, settings.recipe)
+    if is_small(len(data.train), data.test.pixels.shape[-1], settings.recipe.epochs):
+        settings = settle(experiment, small=True)
+    recipe, own, sources = settings
+    origins = {}
+    for name in ORIGINS:
+        if value := own.get(name):
+            origins[name] = _origin(name, str(value), experiment, recipe, data, runs_dir, pending)
+            follows = _follows(name, origins[name], own, experiment, recipe)
+            own, sources = own | follows, sources | dict.fromkeys(follows, f"run {origins[name].run.id}")
     with torch.random.fork_rng(devices=[]):  # to look at a plan changes no random number of the caller
-        stages = _untrained(experiment.method, recipe, own, data).stages(recipe.epochs, recipe.schedule)
+        made = _untrained(experiment.method, recipe, own, data)
+        stages = made.stages(recipe.epochs, recipe.schedule)
+        checks.check(made, stages, recipe, data, processes)
     return Plan(
         experiment=experiment,
         recipe=recipe,
@@ -145,11 +173,47 @@ def plan(
         sources=sources,
         data=data,
         stages=stages,
-        first=first.run if first else None,
-        natural=natural.run if natural else None,
+        first=origins["stage1"].run if "stage1" in origins else None,
+        natural=origins["natural_run"].run if "natural_run" in origins else None,
         processes=processes,
         runs_dir=runs_dir,
     )
+
+
+ORIGINS = ("stage1", "natural_run")  # hyper-parameters that name a run, or a method: its run of the same experiment
+
+
+def _origin(
+    name: str, value: str, experiment: Experiment, recipe: Recipe, data: Prepared, runs_dir: Path, pending: bool
+) -> reuse.Origin:
+    """The training that ``name=value`` means.
+
+    Raises:
+        InputError: there is no such run, it is not finished, or it has other data.
+    """
+    if value not in methods.METHODS:
+        return reuse.origin(name, value, data, runs_dir)
+    source = with_method(experiment, value)
+    same = same_images(source, settle(source).recipe) == same_images(experiment, recipe)
+    planned = plan(source, data=data if same else None, runs_dir=runs_dir)
+    if pending and planned.run.state != "finished" and planned.data.fingerprint == data.fingerprint:
+        return reuse.Origin(planned.run, value, asdict(planned.recipe), planned.own)
+    if planned.run.state == "new":
+        raise InputError(f"{name}={value} is not trained yet: do it first with '{command(source)}'.")
+    return reuse.origin(name, planned.run.id, data, runs_dir)
+
+
+def _follows(
+    name: str, origin: reuse.Origin, own: dict[str, object], experiment: Experiment, recipe: Recipe
+) -> dict[str, object]:
+    """The hyper-parameters that follow from the training that ``name`` names.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if name == "stage1":
+        return reuse.from_stage1(origin, own, parse_overrides(experiment.overrides), recipe)
+    return {"natural_run": origin.run.id, "natural": origin.recipe["backbone"]}
 
 
 def _untrained(name: str, recipe: Recipe, own: dict[str, object], data: Prepared) -> Method:
@@ -180,12 +244,12 @@ def as_lines(planned: Plan) -> list[str]:
         "counts": _shortened(data["counts"]),
         "fingerprint": data["fingerprint"],
         "stages": ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in planned.stages),
-        "starts from": planned.first and planned.first.id,
-        "guided by": planned.natural and planned.natural.id,
+        "starts from": planned.first and f"{planned.first.id} ({planned.first.state})",
+        "guided by": planned.natural and f"{planned.natural.id} ({planned.natural.state})",
         "processes": planned.processes,
         "cost": _cost(planned),
     }
-    lines = [f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None]
+    lines = [f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None] + checks.notes(planned.data)
     for title, settings in (("recipe", asdict(planned.recipe)), (planned.experiment.method, planned.own)):
         lines += ["", title, *(f"  {n:<16} {v!s:<14} {planned.sources[n]}" for n, v in settings.items())]
     return lines

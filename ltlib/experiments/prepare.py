@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ltlib.data.images import Dataset, Images, channel_statistics
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.recipe import Recipe, parse_overrides
+from ltlib.training.engine import Options
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,11 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
     kept, held_out = chosen, None
     if recipe.validation:
         train, validation = longtail.holdout(data.train.labels[chosen], recipe.validation)
+        if not len(validation):
+            raise InputError(
+                f"validation={recipe.validation:g} holds out no image, because the largest class has "
+                f"{data.train.take(chosen).counts(data.num_classes).max()}: raise it, or leave it out."
+            )
         kept, held_out = chosen[train], data.train.take(chosen[validation])
         if none := int((held_out.counts(data.num_classes) == 0).sum()):
             print(
@@ -153,3 +159,10 @@ def _long_tail(experiment: Experiment, recipe: Recipe, train: Images, num_classe
 def _first_of_each_class(images: Images, per_class: int) -> Images:
     classes = range(int(images.labels.max()) + 1)
     return images.take(np.concatenate([np.flatnonzero(images.labels == c)[:per_class] for c in classes]))
+
+
+def same_images(experiment: Experiment, recipe: Recipe) -> tuple:
+    """Equal for experiments on the same images: everything but the method and how it is trained."""
+    sizes = {f.name for f in fields(Recipe)} - {f.name for f in fields(Options)} | {"augmentation"}
+    where = replace(experiment, method="cross_entropy", overrides="", seed=0)
+    return where, "n_max" in parse_overrides(experiment.overrides), *(getattr(recipe, name) for name in sorted(sizes))

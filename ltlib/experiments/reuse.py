@@ -23,52 +23,73 @@ from ltlib.training import checkpoint
 from ltlib.training.device import set_generator_states
 
 
-class Source(NamedTuple):
-    """A finished run that another one starts from.
+class Origin(NamedTuple):
+    """A training that another one starts from.
 
     Attributes:
-        run: the finished run.
-        settings: hyper-parameters of the new run that follow from it, among them the whole id of ``run``.
+        run: its run.
+        method: by name.
+        recipe, own: its recipe, as ``run.json`` holds it, and the hyper-parameters of its method.
     """
 
     run: Run
-    settings: dict[str, object]
+    method: str
+    recipe: dict
+    own: dict[str, object]
 
 
-def stage1_source(
-    own: dict[str, object], given: Collection[str], recipe: Recipe, data: Prepared, runs_dir: Path
-) -> Source | None:
-    """The run that the hyper-parameter ``stage1`` names, after checking that it fits; None if it names none.
+def origin(name: str, value: str, data: Prepared, runs_dir: Path) -> Origin:
+    """The finished run whose id is or begins with ``value``.
 
     Args:
-        own: the hyper-parameters of the method of two stages.
-        given: names that the user has set.
-        recipe, data: of the new run.
+        name: the hyper-parameter that names it.
+        value: of that hyper-parameter.
+        data: of the new run.
         runs_dir: where runs are looked for.
 
     Raises:
-        InputError: there is no such run, it is not finished, or it has other data, another network or two stages.
+        InputError: there is no such run, it is not finished, or it has other data.
     """
-    if not own.get("stage1"):
-        return None
-    run = runs.find(str(own["stage1"]), runs_dir)
-    info, name = run.info, f"stage1={run.id}"
-    _check_usable(run, name, data)
-    if "stage1" in info["hyperparameters"]:
-        raise InputError(f"{name} has two stages itself: name a run of one stage, such as mixup or cross_entropy.")
-    if info["recipe"]["backbone"] != recipe.backbone:
+    run = runs.find(value, runs_dir)
+    info = run.info
+    if run.state != "finished":
+        raise InputError(f"{name}={run.id} is {run.state}: finish it first with '{info['command']}'.")
+    if info["data"]["fingerprint"] != data.fingerprint:
         raise InputError(
-            f"{name} has the backbone {info['recipe']['backbone']}, not {recipe.backbone}: give both the same."
+            f"{name}={run.id} was trained on other images ({_about(info['data'])}) than this experiment asks for "
+            f"({_about(data.description())}): give both the same dataset, imbalance and sizes."
         )
-    if info["recipe"].get("frozen", False) != recipe.frozen:
+    return Origin(run, info["experiment"]["method"], info["recipe"], info["hyperparameters"])
+
+
+def from_stage1(first: Origin, own: dict[str, object], given: Collection[str], recipe: Recipe) -> dict[str, object]:
+    """The hyper-parameters of a second stage that follow from its first: the id of its run, and the loss that it used.
+
+    Args:
+        first: the first stage.
+        own: the hyper-parameters of the method of two stages.
+        given: names that the user has set.
+        recipe: of the new run.
+
+    Raises:
+        InputError: the first stage has another network, two stages, or another loss than was asked for.
+    """
+    name = f"stage1={first.run.id}"
+    if "stage1" in first.own:
+        raise InputError(f"{name} has two stages itself: name a run of one stage, such as mixup or cross_entropy.")
+    if first.recipe["backbone"] != recipe.backbone:
+        raise InputError(
+            f"{name} has the backbone {first.recipe['backbone']}, not {recipe.backbone}: give both the same."
+        )
+    if first.recipe.get("frozen", False) != recipe.frozen:
         raise InputError(f"{name} and this experiment differ in frozen (true or false): give both the same.")
-    if not run.checkpoint.exists():
-        raise InputError(f"{name} has lost its checkpoint {run.checkpoint}: train it again.")
-    trained_with = _stage1_loss(info["experiment"]["method"], info["hyperparameters"])
+    if first.run.state == "finished" and not first.run.checkpoint.exists():
+        raise InputError(f"{name} has lost its checkpoint {first.run.checkpoint}: train it again.")
+    trained_with = _stage1_loss(first.method, first.own)
     for key, value in trained_with.items():
         if key in given and own[key] != value:
             raise InputError(f"{name} was trained with {key}={value}; leave {key}={own[key]} out.")
-    return Source(run, trained_with | {"stage1": run.id})
+    return trained_with | {"stage1": first.run.id}
 
 
 def _stage1_loss(method: str, hyperparameters: dict[str, object]) -> dict[str, object]:
@@ -91,19 +112,6 @@ def take_over(run: Run, method: Method, device: torch.device) -> None:
     set_generator_states(state["generators"], device)
 
 
-def natural_source(own: dict[str, object], data: Prepared, runs_dir: Path) -> Source | None:
-    """The run that the hyper-parameter ``natural_run`` names; None if it names none.
-
-    Raises:
-        InputError: there is no such run, it is not finished, or it has other data.
-    """
-    if not own.get("natural_run"):
-        return None
-    run = runs.find(str(own["natural_run"]), runs_dir)
-    _check_usable(run, f"natural_run={run.id}", data)
-    return Source(run, {"natural_run": run.id, "natural": run.info["recipe"]["backbone"]})
-
-
 def guide(run: Run, method: Method, data: Prepared) -> None:
     """Give ``method.natural`` the weights of ``run``.
 
@@ -121,17 +129,6 @@ def guide(run: Run, method: Method, data: Prepared) -> None:
         raise InputError(
             f"natural_run={run.id} does not predict by its network alone: {run.info['experiment']['method']} changes "
             f"the logits afterwards. Name a run that does, such as balanced_softmax, crt, mislas or reslt."
-        )
-
-
-def _check_usable(run: Run, name: str, data: Prepared) -> None:
-    info = run.info
-    if run.state != "finished":
-        raise InputError(f"{name} is {run.state}: finish it first with '{info['command']}'.")
-    if info["data"]["fingerprint"] != data.fingerprint:
-        raise InputError(
-            f"{name} was trained on other images ({_about(info['data'])}) than this experiment asks for "
-            f"({_about(data.description())}): give both the same dataset, imbalance and sizes."
         )
 
 

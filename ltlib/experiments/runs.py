@@ -16,8 +16,11 @@ Whether a run is finished is what ``run.json`` says, never what a notebook looks
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +33,10 @@ from torch import Tensor, nn
 
 from ltlib import distributed, paths
 from ltlib.errors import InputError, nearest
+from ltlib.experiments.run_files import content, read_json, wrong_predictions, wrong_run
 from ltlib.files import write_atomic
+
+START = 1.0  # seconds that a training which starts waits for the lock of its run
 
 
 class RunInUse(InputError):
@@ -62,9 +68,12 @@ class Run:
         if not file.exists():
             return {}
         try:
-            return json.loads(file.read_text())
-        except (OSError, ValueError) as error:
+            told = read_json(content(file))
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{file} cannot be read ({error}): delete the folder and run again.") from error
+        if wrong := wrong_run(told):
+            raise InputError(f"{file} is not the file of a run ({wrong}): move its folder away, or delete it.")
+        return told
 
     @property
     def state(self) -> str:
@@ -74,12 +83,19 @@ class Run:
         return "interrupted" if state == "running" and not self.in_use() else state
 
     def in_use(self) -> bool:
-        """Whether a living process trains this run."""
+        """Whether a living process trains this run. To look changes nothing and does not keep a training from starting.
+
+        Lookers share the lock and do not see each other. A process that starts waits ``START`` seconds for it, which is
+        far longer than a look.
+        """
         try:
-            with self.locked():
-                return False
-        except InputError:
+            with open(self.folder / ".lock", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        except OSError:  # no such file: no process has ever trained it
+            return False
+        return False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -91,7 +107,7 @@ class Run:
         """
         paths.make_folder(self.folder, "LTLIB_RUNS")
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with FileLock(self.folder / ".lock", timeout=START, poll_interval=0.01):
                 for left in self.folder.glob(".*.tmp"):  # by a process that was killed while it wrote
                     left.unlink()
                 yield
@@ -110,10 +126,23 @@ class Run:
 
     @property
     def metrics(self) -> list[dict]:
-        """The records of all finished epochs. A last line that a crash cut off is left out."""
+        """The records of all finished epochs. A last line that a crash cut off is left out.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         file = self.folder / "metrics.jsonl"
-        text = file.read_text() if file.exists() else ""
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        if not file.exists():
+            return []
+        text = content(file)
+        try:
+            records = [read_json(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file} cannot be read ({error}): delete the folder and run again.") from error
+        for number, record in enumerate(records, 1):
+            if not isinstance(record, dict) or record.get("epoch") != number:
+                raise InputError(f"Line {number} of {file} is not the record of epoch {number}: run it again.")
+        return records
 
     def store_metrics(self, records: list[dict]) -> None:
         """Make ``metrics.jsonl`` say what the checkpoint says."""
@@ -162,13 +191,19 @@ class Run:
         """``logits`` (N, K) float32, ``labels`` (N,), ``counts`` (K,) of the test set.
 
         Raises:
-            InputError: the run is not finished.
+            InputError: the run is not finished, or the file is damaged.
         """
         file = self.folder / "predictions.npz"
         if not file.exists():
             raise InputError(f"Run {self.id} has no predictions yet (it is {self.state}): finish it first.")
-        with np.load(file) as stored:
-            return dict(stored)
+        try:
+            with np.load(io.BytesIO(content(file)), allow_pickle=False) as stored:
+                found = {name: stored[name] for name in ("logits", "labels", "counts")}
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{file} cannot be read ({error}): delete the folder and run again.") from error
+        if wrong := wrong_predictions(**found):
+            raise InputError(f"{file} does not hold predictions ({wrong}): delete the folder and run again.")
+        return found
 
 
 def all_runs(root: Path | None = None) -> list[Run]:
@@ -229,8 +264,8 @@ def read_weights(run: Run) -> dict[str, Tensor]:
     """
     file = run.folder / "weights.safetensors"
     try:
-        return from_safetensors(file.read_bytes())
-    except (OSError, SafetensorError) as error:
+        return from_safetensors(content(file))
+    except (InputError, SafetensorError) as error:
         raise InputError(f"The weights in {file} are missing or damaged: delete the run, train it again.") from error
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment, command
 from ltlib.experiments.plan import Plan, plan
-from ltlib.experiments.prepare import Prepared
-from ltlib.experiments.recipe import Recipe, parse_overrides, resolve
+from ltlib.experiments.prepare import Prepared, same_images
+from ltlib.experiments.recipe import resolve
 from ltlib.experiments.runs import Run
-from ltlib.training.engine import Options as TrainingOptions
 
 
 @dataclass
@@ -27,6 +26,7 @@ class Task:
             was found; then ``running``, and how it ended.
         reason: why it failed last, or why no report was made; empty if all went well.
         attempts: in this sweep.
+        after: the id of the run that it starts from, which is another task of this sweep and not finished; or empty.
     """
 
     experiment: Experiment
@@ -35,6 +35,7 @@ class Task:
     state: str
     reason: str = ""
     attempts: int = 0
+    after: str = ""
 
     @property
     def settled(self) -> bool:
@@ -57,21 +58,21 @@ def tasks_of(experiments: Iterable[Experiment]) -> list[Task]:
         without_seed = replace(experiment, seed=0)
         try:
             if without_seed not in plans:
-                images = _images(without_seed)
-                plans[without_seed] = plan(without_seed, data=data.get(images), runs_dir=paths.runs_root().resolve())
+                images = same_images(without_seed, resolve(without_seed)[0])
+                root = paths.runs_root().resolve()
+                plans[without_seed] = plan(without_seed, data=data.get(images), runs_dir=root, pending=True)
                 data[images] = plans[without_seed].data
             planned = plans[without_seed].with_seed(experiment.seed)
             state = planned.run.state
         except InputError as error:
             raise InputError(f"In '{command(experiment)}': {error}") from error
         state = "in use" if state == "running" else state
-        tasks.setdefault(planned.run.id, Task(experiment, planned.run, planned.epochs, state))
+        after = planned.waits_for.id if planned.waits_for else ""
+        tasks.setdefault(planned.run.id, Task(experiment, planned.run, planned.epochs, state, after=after))
+    for task in tasks.values():
+        if task.after and task.after not in tasks:
+            raise InputError(
+                f"'{command(task.experiment)}' starts from {task.after}, which is not finished and not in this sweep: "
+                f"add its experiment, or train it first."
+            )
     return list(tasks.values())
-
-
-def _images(experiment: Experiment) -> tuple:
-    """Equal for experiments on the same images: all but the method and how it is trained."""
-    recipe, _ = resolve(experiment)
-    sizes = {f.name for f in fields(Recipe)} - {f.name for f in fields(TrainingOptions)}
-    where = replace(experiment, method="cross_entropy", overrides="")
-    return where, "n_max" in parse_overrides(experiment.overrides), *(getattr(recipe, name) for name in sorted(sizes))

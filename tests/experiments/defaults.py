@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ltlib.experiments.plan import REVISION
+from ltlib.experiments.plan import DECIDES_NOTHING, REVISION
 from ltlib.experiments.recipe import Recipe
 from ltlib.methods import METHODS
 from ltlib.methods.method import hyperparameters
@@ -34,7 +34,7 @@ def changed() -> list[str]:
         f"{owner}.{name}"
         for owner, values in stored()["settings"].items()
         for name, value in values.items()
-        if settings.get(owner, {}).get(name, value) != value
+        if name not in DECIDES_NOTHING and settings.get(owner, {}).get(name, value) != value
     ]
 
 

@@ -1,9 +1,10 @@
 """What a plan settles, that it writes nothing, and which changes make another run of it."""
 
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import ltlib
 from ltlib import paths
@@ -11,7 +12,7 @@ from ltlib.__main__ import main
 from ltlib.errors import InputError
 from ltlib.experiments import plan as planning
 from ltlib.experiments import runs
-from ltlib.experiments.execute import execute
+from ltlib.experiments.execute import about, execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import REVISION, plan
 from ltlib.experiments.recipe import settle
@@ -122,7 +123,7 @@ def test_a_run_of_an_earlier_version_is_still_read_and_taken_over(capsys):
     old = run.folder.with_name("mixup-glyphs-if2-smoke-s0-00000000")
     run.folder.rename(old)
     runs.Run(old).update(id=old.name)
-    assert plan(tiny("crt", "stage1=mixup")).first.id == old.name
+    assert plan(tiny("crt", "stage1=mixup-glyphs")).first.id == old.name
     assert main(["runs", "list"]) == 0
     assert old.name in capsys.readouterr().out
 
@@ -150,13 +151,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     assert ["run", planned.run.id, "(new)"] in lines
     assert ["lr", "0.05", "override"] in lines
     assert ["backbone", "resnet8", "profile"] in lines
-    assert ["smooth_head", "0.1", "data", "set"] in lines
+    assert ["smooth_head", "0.1", "small", "data"] in lines
     assert "glyphs: 242 training, 0 validation and 200 test images, 16x16 pixels" in said
     assert "100  59  35  21  12  7  4  2  1  1" in said
     assert f"representation ({planned.recipe.epochs} epochs), classifier (1 epochs)" in said
     images = 2 * 242 + 3 * 128  # two epochs of all images, and one of three full batches for the classifier
     assert f"{images:,} images go through the training" in said
-    planned.run.update(state="finished")
+    planned.run.update(**about(planned, torch.device("cpu")) | {"state": "finished"})
     main(["train", "--dry-run", *flags])
     assert f"{planned.run.id} (finished)" in capsys.readouterr().out
 
@@ -172,3 +173,33 @@ def test_a_quiet_training_prints_nothing(capsys):
     for _ in range(2):  # trained, then reloaded
         assert execute(tiny("cross_entropy"), quiet=True).state == "finished"
     assert capsys.readouterr().out == ""
+
+
+# Which run a second stage or a guide starts from, when a method is named
+
+
+def test_a_method_names_its_run_of_the_same_experiment():
+    experiment = tiny("mislas", "stage1=mixup, smooth_tail=0.1")
+    with pytest.raises(
+        InputError, match="stage1=mixup is not trained yet: do it first with 'python -m ltlib train --me"
+    ):
+        plan(experiment)
+    waiting = plan(experiment, pending=True)
+    mixup = plan(tiny("mixup")).run
+    assert waiting.waits_for.id == waiting.first.id == mixup.id
+    assert not paths.runs_root().exists()
+    assert execute(tiny("mixup")).id == mixup.id
+    ready = plan(experiment)
+    assert ready.waits_for is None
+    assert ready.run_id() == waiting.run_id() == plan(tiny("mislas", f"stage1={mixup.id}, smooth_tail=0.1")).run_id()
+    other = waiting.with_seed(5)
+    assert other.waits_for.id == plan(replace(tiny("mixup"), seed=5)).run_id()
+    assert other.run_id() != waiting.run_id()
+
+
+def test_a_guide_of_other_images_is_refused_by_method_too():
+    with pytest.raises(InputError, match="natural_run=cross_entropy is not trained yet"):
+        plan(tiny("bgat", "natural_run=cross_entropy"))
+    guided = plan(tiny("bgat", "natural_run=cross_entropy"), pending=True)
+    assert guided.own["natural"] == "resnet8"
+    assert guided.natural.id == plan(tiny("cross_entropy")).run_id()

@@ -79,5 +79,5 @@ def test_a_killed_kernel_is_an_error_and_no_finished_run(tmp_path):
 
 def test_the_expected_run_of_a_guided_method_is_the_one_that_is_trained():
     natural = executing.execute(Experiment(profile="smoke"))
-    guided = Experiment(method="bgat", profile="smoke", overrides="epochs=1, natural_run=cross_entropy")
+    guided = Experiment(method="bgat", profile="smoke", overrides=f"epochs=1, natural_run={natural.id}")
     assert plan(guided).run.id == executing.execute(guided).id != natural.id

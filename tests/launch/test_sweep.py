@@ -13,8 +13,7 @@ import torch
 from ltlib import paths
 from ltlib.__main__ import main
 from ltlib.errors import InputError
-from ltlib.experiments import runs
-from ltlib.experiments.execute import execute
+from ltlib.experiments import execute, runs
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
 from ltlib.launch import sweep_results
@@ -77,7 +76,7 @@ def test_one_bad_experiment_stops_the_sweep_before_it_starts(fields, message):
 
 
 def test_dry_run_prints_state_and_command_and_writes_nothing(tmp_path, capsys):
-    run = execute(SMOKE)
+    run = execute.execute(SMOKE)
     (tmp_path / "two.yaml").write_text("common: {profile: smoke}\nseeds: [0, 1]\n")
     capsys.readouterr()
     assert main(["sweep", str(tmp_path / "two.yaml"), "--dry-run"]) == 0
@@ -90,7 +89,7 @@ def test_dry_run_prints_state_and_command_and_writes_nothing(tmp_path, capsys):
 
 def test_a_sweep_of_finished_runs_needs_no_worker_and_tells_them_again(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(_Sweep, "train", None)
-    execute(SMOKE)
+    execute.execute(SMOKE)
     (tmp_path / "one.yaml").write_text("common: {profile: smoke}\n")
     assert main(["sweep", str(tmp_path / "one.yaml")]) == 0
     assert "1 run: 1 finished" in capsys.readouterr().out
@@ -124,15 +123,9 @@ def finished_task(experiment: Experiment, accuracy: float, few: float | None) ->
     task.run.folder.mkdir(parents=True)
     groups = {name: {"accuracy": value} for name, value in (("many", 0.9), ("medium", 0.5), ("few", few))}
     card = {"accuracy": accuracy, "ece": 0.1, "confidence_gap": 0.0, "groups": {"threshold": groups}}
-    task.run.update(
-        state="finished",
-        experiment={"method": experiment.method, "imbalance_type": "exponential"}
-        | {"imbalance_factor": experiment.imbalance_factor, "seed": experiment.seed},
-        data={"name": experiment.dataset},
-        versions={"ltlib": "0"},
-        hardware={"device": "a core"},
-        metrics=card,
-    )
+    about = execute.about(plan(experiment), torch.device("cpu"))
+    about |= {"state": "finished", "metrics": card, "versions": {"ltlib": "0"}, "hardware": {"device": "a core"}}
+    task.run.update(**about)
     task.state = "finished"
     return task
 

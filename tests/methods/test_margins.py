@@ -11,6 +11,7 @@ from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 from ltlib.experiments.recipe import resolve
 from ltlib.methods.margins import CosineClassifier, margins, with_margin
 from ltlib.training.device import reproducible
@@ -139,7 +140,7 @@ def test_published_recipes_of_the_ldam_code():
         assert (recipe.schedule, own["drw_start"], own["cb_beta"]) == ("step_ldam", 0.8, 0.9999)
         assert resolve(Experiment(method=name))[0].schedule == "step"
     assert (own["scale"], own["max_margin"]) == (30.0, 0.5)
-    assert resolve(Experiment(method="ldam"))[1]["scale"] == 10.0  # short runs on the letters
+    assert plan(Experiment(method="ldam")).own["scale"] == 10.0  # short runs on the letters
 
 
 def test_a_cosine_classifier_is_not_taken_over():
