@@ -72,7 +72,8 @@ class Recipe(Options):
         for name, low, high in RANGES:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
-                allowed = f"at least {low}" if high == math.inf else f"from {low} to {high:,}"
+                one_sided = f"at most {high:,}" if value > high else f"at least {low}"
+                allowed = f"from {low} to {high}" if high <= 1024 else one_sided
                 raise InputError(f"{name} must be {allowed}; got {value}.")
 
 
