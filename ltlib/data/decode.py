@@ -47,8 +47,8 @@ def first_side(path: str) -> int:
     return width
 
 
-def decode(path: str, side: int, how: str, upright: bool = True) -> np.ndarray:
-    """The pixels of an image file, uint8 (3, side, side).
+def decode(path: str, side: int, how: str, upright: bool = True) -> tuple[np.ndarray, tuple[int, int]]:
+    """The pixels of an image file, uint8 (3, side, side), and the height and width of the image.
 
     Grey, palette and CMYK images become RGB, and transparency is dropped, as torchvision's image folders do.
 
@@ -56,23 +56,26 @@ def decode(path: str, side: int, how: str, upright: bool = True) -> np.ndarray:
         path: the file.
         side: in pixels.
         how: ``keep`` takes the image as it is; ``resize`` is torchvision's ``Resize(side)``, ``CenterCrop(side)``;
-            ``halve`` averages 2x2 pixels.
+            ``halve`` averages 2x2 pixels; ``squeeze`` scales height and width to ``side``, and nothing is cut off.
         upright: turn the image as the orientation tag of its camera says. torchvision ignores the tag.
 
     Raises:
         InputError: the file cannot be decoded, or does not have the size that ``how`` asks for.
     """
     image = _read(path, upright)
+    shape = image.height, image.width
     if how == "resize":
         image = _short_side(image, side)
     elif how == "halve":
         image = image.reduce(2)
+    elif how == "squeeze":
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
     if image.size != (side, side):
         raise InputError(
             f"{shown(path)} is {image.width}x{image.height} but the first image is {side}x{side}: "
             f"set image_size in the overrides to resize all images."
         )
-    return np.asarray(image).transpose(2, 0, 1)
+    return np.asarray(image).transpose(2, 0, 1), shape
 
 
 def _read(path: str, upright: bool = True) -> Image.Image:

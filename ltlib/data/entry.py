@@ -18,12 +18,15 @@ class Request:
     Attributes:
         data_dir: where the files are; empty means ``LTLIB_DATA`` (``folder`` and ``list`` always need it).
         image_size: side in pixels of drawn images, or the side that images from files are resized to; 0 keeps them.
+        whole: side of the squares that whole training images are squeezed to, for training that cuts parts out of
+            them; 0 stores them as the test images.
         num_classes, n_max, test_per_class: size of a set that is drawn; the other sets come whole.
         train_list, test_list: list files, see :func:`ltlib.data.lists.load_lists`.
     """
 
     data_dir: str = ""
     image_size: int = 0
+    whole: int = 0
     num_classes: int = 10
     n_max: int = 500
     test_per_class: int = 100

@@ -27,7 +27,7 @@ LAYOUT = "it must hold train/<class>/<image> and test/<class>/<image> (or val/ f
 NAMED = 5  # kinds of files that a message names
 
 
-def load_folder(data_dir: str, image_size: int = 0) -> Dataset:
+def load_folder(data_dir: str, image_size: int = 0, whole: int = 0) -> Dataset:
     """Load an image folder, from the cache where possible.
 
     Args:
@@ -35,6 +35,7 @@ def load_folder(data_dir: str, image_size: int = 0) -> Dataset:
             the working directory, then below ``LTLIB_DATA``.
         image_size: side in pixels to resize and centre-crop all images to; 0 keeps them, and then they must
             all be squares of one size.
+        whole: see :func:`ltlib.data.shards.load`.
 
     Raises:
         InputError: the folder, a class or an image is not as it must be; the message names it.
@@ -44,7 +45,7 @@ def load_folder(data_dir: str, image_size: int = 0) -> Dataset:
     (train, train_labels), (test, test_labels) = (_in_one_row(root, classes) for classes in files)
     name = f"folder:{root.resolve().name}"
     listing = Listing(name, root, class_names, train, train_labels, test, test_labels, splits)
-    return shards.load(listing, side=image_size, how="resize" if image_size else "keep")
+    return shards.load(listing, side=image_size, how="resize" if image_size else "keep", whole=whole)
 
 
 def _in_one_row(root: Path, classes: list[list[str]]) -> tuple[list[str], np.ndarray]:
@@ -168,6 +169,6 @@ def _images(folder: str, seen: Seen, depth: int = 0) -> list[str]:
 
 ENTRY = Entry(
     "your own images, one folder per class, in data_dir",
-    lambda request: load_folder(request.data_dir, request.image_size),
+    lambda request: load_folder(request.data_dir, request.image_size, request.whole),
     needs=f"data_dir: {LAYOUT}",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,10 +23,12 @@ class Images:
     Attributes:
         pixels: uint8, (N, 3, H, W); an array, or `StoredPixels` where they rest in files.
         labels: int64, (N,), 0..K-1.
+        shapes: int64, (N, 2), height and width of the files, if whole images were squeezed to squares; else None.
     """
 
     pixels: np.ndarray | StoredPixels
     labels: np.ndarray
+    shapes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         p = self.pixels
@@ -48,7 +51,7 @@ class Images:
         """The images at ``indices``, in that order: copied in memory, only chosen in files."""
         p = self.pixels
         pixels = replace(p, rows=p.rows[indices]) if isinstance(p, StoredPixels) else p[indices]
-        return Images(pixels, self.labels[indices])
+        return Images(pixels, self.labels[indices], None if self.shapes is None else self.shapes[indices])
 
     def center_crop(self, side: int) -> Images:
         """The middle ``side`` x ``side`` pixels of every image, rounded as torchvision's ``CenterCrop``."""
@@ -60,7 +63,7 @@ class Images:
 
     def resting(self) -> Images:
         """These images in memory, if they take at most ``RESTING_BYTES``; else as they are."""
-        return Images(np.asarray(self.pixels), self.labels) if self.pixels.nbytes <= RESTING_BYTES else self
+        return replace(self, pixels=np.asarray(self.pixels)) if self.pixels.nbytes <= RESTING_BYTES else self
 
     def counts(self, num_classes: int) -> np.ndarray:
         """Images of each class, (K,)."""
@@ -77,6 +80,7 @@ class Dataset:
         class_names: K names; label i is ``class_names[i]``.
         mean, std: per-channel statistics the papers normalise with, in [0, 1]; None to take them from the
             training images.
+        as_tested: gives training images as test images are stored, if ``train`` holds whole images; else None.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    as_tested: Callable[[Images], Images] | None = None
 
     def check(self) -> None:
         """Raise :class:`InputError` unless every label has a name, every class is trained and tested, names differ."""
@@ -111,8 +116,8 @@ class Dataset:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels; all images are square."""
-        return self.train.pixels.shape[-1]
+        """Side of the test images in pixels; all images are stored as squares."""
+        return self.test.pixels.shape[-1]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -126,6 +131,8 @@ class Dataset:
             digest.update(str(p.shape).encode())
             digest.update(p.content() if isinstance(p, StoredPixels) else np.ascontiguousarray(p))
             digest.update(split.labels.astype("<i8").tobytes())
+            if split.shapes is not None:
+                digest.update(split.shapes.astype("<i8").tobytes())
         return digest.hexdigest()
 
 

@@ -30,7 +30,7 @@ LIST_BYTES = 2**30  # the list of iNaturalist 2018 has 30 MB
 
 
 def load_lists(
-    name: str, *, data_dir: str = "", image_size: int = 0, train_list: str = "", test_list: str = ""
+    name: str, *, data_dir: str = "", image_size: int = 0, whole: int = 0, train_list: str = "", test_list: str = ""
 ) -> Dataset:
     """Load ``list``, or one of the published sets that are defined by lists.
 
@@ -39,6 +39,7 @@ def load_lists(
         data_dir: folder that the paths of the lists start from; empty takes the preset's folder below ``LTLIB_DATA``.
         image_size: side in pixels to resize and centre-crop all images to; 0 keeps them, and then they must
             all be squares of one size.
+        whole: see :func:`ltlib.data.shards.load`.
         train_list, test_list: the list files, looked up from ``data_dir``, then from the working directory. Empty
             takes the published names of a preset; for ``list`` the only ``*train*.txt`` in ``data_dir``, and the
             only ``*test*.txt``, or, if there is none, the only ``*val*.txt``.
@@ -69,7 +70,7 @@ def load_lists(
         outside=bool(train_list and test_list),
         upright=not preset,
     )
-    data = shards.load(listing, side=image_size, how="resize" if image_size else "keep")
+    data = shards.load(listing, side=image_size, how="resize" if image_size else "keep", whole=whole)
     return replace(data, mean=preset.mean, std=preset.std) if preset else data
 
 
@@ -247,6 +248,7 @@ def _entry(name: str, description: str, needs: str, **facts) -> Entry:
             name,
             data_dir=request.data_dir,
             image_size=request.image_size,
+            whole=request.whole,
             train_list=request.train_list,
             test_list=request.test_list,
         )

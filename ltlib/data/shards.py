@@ -41,13 +41,15 @@ NAMED = 3  # bad images that a message names
 GIVE_UP = 100  # after so many bad images the rest are not looked for
 
 
-def load(listing: Listing, *, side: int = 0, how: str = "keep") -> Dataset:
+def load(listing: Listing, *, side: int = 0, how: str = "keep", whole: int = 0) -> Dataset:
     """The data set of a listing, decoded on the first call, read from ``LTLIB_CACHE`` afterwards.
 
     Args:
         listing: which files, with which labels.
         side: of the stored images, in pixels; 0 takes that of the first image.
         how: see :func:`ltlib.data.decode.decode`.
+        whole: side of the squares that whole training images are squeezed to, for training that cuts parts out of
+            them; 0 stores them as the test images.
 
     Returns:
         A data set whose pixels stay in files, see `StoredPixels`.
@@ -57,11 +59,28 @@ def load(listing: Listing, *, side: int = 0, how: str = "keep") -> Dataset:
     """
     real_files.check(listing)
     root = str(listing.root.resolve())
-    files = [os.path.join(root, path) for path in (*listing.train, *listing.test)]
-    pixels = Store(root, files, side or first_side(files[0]), how, listing.upright).pixels()
-    train, test = np.split(np.arange(len(files)), [len(listing.train)])
+    train, test = ([os.path.join(root, path) for path in paths] for paths in (listing.train, listing.test))
+
+    def stored(files: list[str], side: int, how: str) -> StoredPixels:
+        return Store(root, files, side or first_side(files[0]), how, listing.upright).pixels()
+
+    if whole:
+        pixels = stored(train, whole, "squeeze")
+
+        def as_tested(images: Images) -> Images:
+            return Images(stored([train[row] for row in images.pixels.rows], side, how), images.labels)
+
+        return Dataset(
+            listing.name,
+            Images(pixels, listing.train_labels, pixels.shapes),
+            Images(stored(test, side, how), listing.test_labels),
+            listing.class_names,
+            as_tested=as_tested,
+        )
+    pixels = stored([*train, *test], side, how)
     everything = Images(pixels, np.concatenate([listing.train_labels, listing.test_labels]))
-    return Dataset(listing.name, everything.take(train), everything.take(test), listing.class_names)
+    first, rest = np.split(np.arange(len(everything)), [len(train)])
+    return Dataset(listing.name, everything.take(first), everything.take(rest), listing.class_names)
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,7 @@ class Record:
     sha256: str  #: of its pixels
     written: tuple[int, int]  #: size in bytes and time of change of the ``.npy`` file
     sums: np.ndarray  #: int64 (n, 2, 3): sum and sum of squares of each image's channels
+    shapes: np.ndarray  #: int64 (n, 2): height and width of each file
 
 
 class Store:
@@ -100,6 +120,7 @@ class Store:
             sums=np.concatenate([record.sums for record in records]),
             sha256=hashlib.sha256(" ".join(record.sha256 for record in records).encode()).hexdigest(),
             rows=np.arange(len(self.files)),
+            shapes=np.concatenate([record.shapes for record in records]),
         )
 
     def _shard(self, i: int) -> Path:
@@ -113,7 +134,11 @@ class Store:
         try:
             with open(self._shard(i).with_suffix(".about.npz"), "rb") as file, np.load(file) as about:
                 record = Record(
-                    str(about["source"]), str(about["sha256"]), tuple(about["written"].tolist()), about["sums"]
+                    source=str(about["source"]),
+                    sha256=str(about["sha256"]),
+                    written=tuple(about["written"].tolist()),
+                    sums=about["sums"],
+                    shapes=about["shapes"],
                 )
             if record.source != self._source(i):
                 return None
@@ -217,13 +242,13 @@ class Store:
         """Decode and write one shard; None if it has bad images, whose sentences are added to ``bad``."""
         source, files, already = self._source(i), self._files_of(i), len(bad)
         pixels = np.empty((len(files), 3, self.side, self.side), dtype=np.uint8)
-        sums = np.empty((len(files), 2, 3), dtype=np.int64)
+        sums, shapes = np.empty((len(files), 2, 3), dtype=np.int64), np.zeros((len(files), 2), dtype=np.int64)
 
         def chunk(start: int) -> list[str]:
             problems = []
             for n, file in enumerate(files[start : start + CHUNK], start):
                 try:
-                    pixels[n] = decode(file, self.side, self.how, self.upright)
+                    pixels[n], shapes[n] = decode(file, self.side, self.how, self.upright)
                 except InputError as error:
                     problems.append(str(error))
             done = pixels[start : start + CHUNK]
@@ -238,7 +263,7 @@ class Store:
             return None
         try:
             _replace(self._shard(i), lambda file: np.save(file, pixels))
-            record = Record(source, _sha256(pixels), _written(self._shard(i)), sums)
+            record = Record(source, _sha256(pixels), _written(self._shard(i)), sums, shapes)
             _replace(self._shard(i).with_suffix(".about.npz"), lambda file: np.savez(file, **vars(record)))
         except OSError as error:
             raise InputError(

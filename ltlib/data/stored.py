@@ -25,6 +25,7 @@ class StoredPixels:
         side: of the stored images, in pixels.
         sums: int64, (images stored, 2, 3): sum and sum of squares of each image's channels.
         sha256: of all stored pixels.
+        shapes: int64, (images stored, 2): height and width of each file.
         rows: int64, (N,): which of the stored images these are, in which order.
         margin: pixels left out at the top and left, and at the bottom and right.
     """
@@ -35,6 +36,7 @@ class StoredPixels:
     sums: np.ndarray
     sha256: str
     rows: np.ndarray
+    shapes: np.ndarray
     margin: tuple[int, int] = (0, 0)
 
     dtype = np.dtype(np.uint8)

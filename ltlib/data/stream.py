@@ -63,6 +63,7 @@ class Split(NamedTuple):
 
     images: Tensor | Stream  #: uint8 (N, 3, H, W)
     labels: Tensor  #: int64 (N,)
+    shapes: Tensor | None = None  #: int64 (N, 2) height and width of the files, if whole images were squeezed
 
 
 def on_device(images: Images, device: torch.device) -> Split:
@@ -72,6 +73,7 @@ def on_device(images: Images, device: torch.device) -> Split:
     either way.
     """
     labels = torch.from_numpy(images.labels).to(device)
+    shapes = None if images.shapes is None else torch.from_numpy(images.shapes).to(device)
     if isinstance(images.pixels, StoredPixels):
-        return Split(Stream(images.pixels, device), labels)
-    return Split(torch.from_numpy(images.pixels).to(device), labels)
+        return Split(Stream(images.pixels, device), labels, shapes)
+    return Split(torch.from_numpy(images.pixels).to(device), labels, shapes)

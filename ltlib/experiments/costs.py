@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ltlib import methods, models
-from ltlib.data.augment import stored_side
+from ltlib.data.augment import stored_side, whole_side
 from ltlib.data.loader import LENGTHS
 from ltlib.data.longtail import class_counts
 from ltlib.data.presets import PRESETS
@@ -78,8 +78,9 @@ def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_imag
         seen = stage.epochs * (int(counts.sum()) if stage.length == "all" else batches * recipe.batch_size)
         images += seen
         operations += seen * _operations(method, stage.name, one.forward, one.training, own, side)
-    stored = stored_side(recipe.augmentation, side)
-    storage = (int(counts.sum()) + test_images) * 3 * stored**2
+    tested = stored_side(recipe.augmentation, side)
+    trained = whole_side(recipe.augmentation, side) or tested
+    storage = 3 * (int(counts.sum()) * trained**2 + test_images * tested**2)
     return Price(images, operations, storage)
 
 

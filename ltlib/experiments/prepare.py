@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ltlib.data import datasets, longtail
-from ltlib.data.augment import seen_side, stored_side
+from ltlib.data.augment import seen_side, stored_side, whole_side
 from ltlib.data.images import Dataset, Images, channel_statistics
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
@@ -47,6 +47,11 @@ class Prepared:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def stored_as(self) -> str:
+        """What training sees of an image before it augments it."""
+        side = self.train.pixels.shape[-1]
+        return f"whole images, squeezed to {side}x{side}" if self.train.shapes is not None else f"{side}x{side}"
+
     def description(self) -> dict:
         """JSON-ready facts for ``run.json``."""
         return {
@@ -57,6 +62,7 @@ class Prepared:
             "validation_images": len(self.validation) if self.validation else 0,
             "test_images": len(self.test),
             "image_size": self.test.pixels.shape[-1],
+            "training_images": self.stored_as(),
             "mean": list(self.mean),
             "std": list(self.std),
             "fingerprint": self.fingerprint,
@@ -77,6 +83,7 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         n_max=recipe.n_max or 500,
         test_per_class=recipe.test_per_class or 100,
         image_size=stored_side(recipe.augmentation, recipe.image_size),
+        whole=whole_side(recipe.augmentation, recipe.image_size),
         train_list=recipe.train_list,
         test_list=recipe.test_list,
     )
@@ -99,6 +106,7 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
                 f"note: validation={recipe.validation:g} holds out no image of {none:,} of {data.num_classes:,} "
                 f"classes: they have too few."
             )
+        held_out = data.as_tested(held_out) if data.as_tested else held_out
     train = data.train.take(kept)
     test = _first_of_each_class(data.test, recipe.test_per_class) if recipe.test_per_class else data.test
     seen = seen_side(recipe.augmentation, data.image_size)
@@ -124,7 +132,7 @@ def _head_first(data: Dataset) -> Dataset:
     """Number the classes by descending count, as MiSLAS does: everywhere else class 0 is the head."""
     order = np.argsort(-data.train.counts(data.num_classes), kind="stable")
     new_label = np.argsort(order)
-    splits = {name: Images(s.pixels, new_label[s.labels]) for name, s in (("train", data.train), ("test", data.test))}
+    splits = {name: replace(s, labels=new_label[s.labels]) for name, s in (("train", data.train), ("test", data.test))}
     return replace(data, class_names=tuple(data.class_names[c] for c in order), **splits)
 
 
@@ -136,7 +144,7 @@ def _some_classes(data: Dataset, number: int) -> Dataset:
 
     def part(split: Images) -> Images:
         chosen = split.take(np.flatnonzero(np.isin(split.labels, kept)))
-        return Images(chosen.pixels, new_label[chosen.labels])
+        return replace(chosen, labels=new_label[chosen.labels])
 
     names = tuple(data.class_names[c] for c in kept)
     return replace(data, class_names=names, train=part(data.train), test=part(data.test))

@@ -66,7 +66,7 @@ class Engine:
 
     def __init__(self, method: Method, train: Split, options: Options, evaluate: dict[str, Split]):
         self.method, self.train, self.options, self.evaluate = method, train, options, evaluate
-        self.truth = {name: y.cpu() for name, (_, y) in evaluate.items()}  # logits are measured on the host
+        self.truth = {name: split[1].cpu() for name, split in evaluate.items()}  # logits are measured on the host
         self.device = train[0].device
         self.precision = resolve_precision(options.precision, self.device)
         # To look at a loss is free on a CPU, but a GPU would run out of work meanwhile.
@@ -183,7 +183,7 @@ class Engine:
         record = {"epoch": number, "stage": self.stage.name, "lr": lr, "loss": loss}
         if number % self.options.evaluate_every == 0 or number == self.total_epochs:
             with self.eager():
-                for name, (x, _) in self.evaluate.items():
+                for name, (x, *_) in self.evaluate.items():
                     logits, y = predict(self.method, x), self.truth[name]
                     record[f"{name}_accuracy"] = accuracy(logits, y)
                     if name == "test" and logits.shape[1] <= CLASSES_PER_EPOCH:

@@ -111,10 +111,10 @@ def test_photographs_are_turned_as_the_camera_says(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
     corner = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[orientation]
-    upright = decoding.decode(str(tmp_path / "x.png"), 16, "keep")
+    upright, _ = decoding.decode(str(tmp_path / "x.png"), 16, "keep")
     found = upright[0].reshape(2, 8, 2, 8).mean(axis=(1, 3))
     assert np.unravel_index(found.argmax(), (2, 2)) == corner
-    as_stored = decoding.decode(str(tmp_path / "x.png"), 16, "keep", upright=False)
+    as_stored, _ = decoding.decode(str(tmp_path / "x.png"), 16, "keep", upright=False)
     assert np.array_equal(as_stored, pixels.transpose(2, 0, 1)), "as torchvision and so the papers read it"
 
 

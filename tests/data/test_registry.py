@@ -100,7 +100,7 @@ def test_a_split_is_a_tensor_or_a_stream_and_says_which():
     held = on_device(images([0, 1]), torch.device("cpu"))
     assert isinstance(held, Split)
     assert isinstance(held.images, torch.Tensor)
-    stored = StoredPixels((), 1, 8, np.zeros((2, 2, 3), dtype=np.int64), "", np.arange(2))
+    stored = StoredPixels((), 1, 8, np.zeros((2, 2, 3), dtype=np.int64), "", np.arange(2), np.full((2, 2), 8))
     streamed = on_device(Images(stored, np.array([1, 0])), torch.device("cpu"))
     assert isinstance(streamed.images, Stream)
     assert (streamed.images.shape, streamed.labels.tolist()) == ((2, 3, 8, 8), [1, 0])
