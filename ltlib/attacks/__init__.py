@@ -10,7 +10,8 @@ and with labels, it returns adversarial images in the ball around them. Normalis
 
 from ltlib.attacks.apgd import APGD
 from ltlib.attacks.ball import Ball, attacked
+from ltlib.attacks.fab import FAB
 from ltlib.attacks.pgd import PGD, fgsm
 from ltlib.attacks.square import Square
 
-__all__ = ["APGD", "PGD", "Ball", "Square", "attacked", "fgsm"]
+__all__ = ["APGD", "FAB", "PGD", "Ball", "Square", "attacked", "fgsm"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltlib.attacks.ball import Ball, Logits, input_gradient, length
+from ltlib.attacks.ball import Ball, Logits, check_draws, input_gradient, length, per_image
 from ltlib.attacks.losses import LOSSES, dlr_targeted
 from ltlib.errors import InputError, check_choice
 
@@ -26,6 +26,8 @@ class APGD:
         targets: 0 for the untargeted attack. Otherwise so many classes, those with the largest clean logits
             besides the true one (all others if there are fewer), each with the targeted DLR.
         restarts: runs, each only on images that are still classified right.
+        draws: passes whose mean is the gradient, see `ltlib.attacks.ball.input_gradient`; AutoAttack takes 20 for
+            random networks. What counts as misclassified is the last pass.
 
     Raises:
         InputError: a value is not allowed.
@@ -37,10 +39,12 @@ class APGD:
     loss: str = "cross_entropy"
     targets: int = 0
     restarts: int = 1
+    draws: int = 1
 
     def __post_init__(self) -> None:
         Ball(self.epsilon, self.norm)
         check_choice("loss", self.loss, LOSSES)
+        check_draws(self.draws)
         if self.steps < 1 or self.restarts < 1 or self.targets < 0:
             raise InputError(
                 f"steps and restarts must be at least 1 and targets at least 0; got {self.steps}, {self.restarts} "
@@ -62,12 +66,15 @@ class APGD:
                     return found
                 labels, towards = y[left], order[left, target]
                 x_adv, fooled = self._run(logits, x[left], labels, towards)
-                found[left[fooled]] = x_adv[fooled]
-                robust[left[fooled]] = False
+                found.index_copy_(0, left, x_adv)  # where it is not fooled, the image itself
+                robust.index_copy_(0, left, ~fooled)
         return found
 
     def _run(self, logits: Logits, x: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """One run: the last misclassified point of each image, and whether there is one."""
+        """One run: the last misclassified point of each image, or the image itself, and whether there is one.
+
+        A GPU never waits for the host in it: what holds for some of the images is done by ``torch.where``.
+        """
         ball = Ball(self.epsilon, self.norm)
         adversarial, fooled = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
@@ -80,8 +87,8 @@ class APGD:
                 wrong.copy_(z.detach().argmax(1) != y)
                 return dlr_targeted(z, y, target) if self.targets else LOSSES[self.loss](z, y)
 
-            gradient, value = input_gradient(objective, point)
-            adversarial[wrong] = point[wrong]
+            gradient, value = input_gradient(objective, point, self.draws)
+            adversarial.copy_(torch.where(per_image(wrong), point, adversarial))
             fooled.logical_or_(wrong)
             return gradient, value
 
@@ -101,10 +108,9 @@ class APGD:
             best.update(point, gradient, value)
             search.saw(value)
             if k + 1 in checks:
-                halve = search.check(best.value)
-                step[halve] /= 2
-                point, gradient = point.clone(), gradient.clone()
-                point[halve], gradient[halve] = best.point[halve], best.gradient[halve]
+                halve = per_image(search.check(best.value))
+                step = torch.where(halve, step / 2, step)
+                point, gradient = torch.where(halve, best.point, point), torch.where(halve, best.gradient, gradient)
         return adversarial, fooled
 
     def _begin(self, ball: Ball, x: Tensor) -> Tensor:
@@ -122,12 +128,13 @@ class Best:
     """Per image the largest loss so far, with its point and its gradient."""
 
     def __init__(self, point: Tensor, gradient: Tensor, value: Tensor):
-        self.point, self.gradient, self.value = point.clone(), gradient.clone(), value.clone()
+        self.point, self.gradient, self.value = point, gradient, value
 
     def update(self, point: Tensor, gradient: Tensor, value: Tensor) -> None:
         better = value > self.value
-        self.point[better], self.gradient[better] = point[better], gradient[better]
-        self.value[better] = value[better]
+        self.point = torch.where(per_image(better), point, self.point)
+        self.gradient = torch.where(per_image(better), gradient, self.gradient)
+        self.value = torch.where(better, value, self.value)
 
 
 class StepSize:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +24,17 @@ from ltlib.attacks.losses import cross_entropy
 from ltlib.attacks.square import Square
 from ltlib.errors import InputError
 
-Attack = Callable[[Logits, Tensor, Tensor], Tensor]
+
+class Attack(Protocol):
+    """What every attack is: a dataclass of its settings, called with a network, images and labels."""
+
+    @property
+    def epsilon(self) -> float: ...
+
+    @property
+    def norm(self) -> str: ...
+
+    def __call__(self, logits: Logits, x: Tensor, y: Tensor) -> Tensor: ...
 
 
 FEWEST = 4  # classes that the targeted DLR of APGD-T needs
@@ -36,7 +47,7 @@ def gradient_attacks(
 
     With 2 or 3 classes the targeted DLR does not exist; APGD on the margin, which needs no scale either, replaces it.
     """
-    first = {"APGD-CE": APGD(epsilon, norm, steps)}
+    first: dict[str, Attack] = {"APGD-CE": APGD(epsilon, norm, steps)}
     if classes < FEWEST:
         return first | {"APGD-margin": APGD(epsilon, norm, steps, loss="margin")}
     return first | {"APGD-T": APGD(epsilon, norm, steps, targets=9)}
@@ -137,7 +148,7 @@ class _Repeat(logging.Handler):
 
 
 @contextmanager
-def _repeated(attack: object) -> Iterator[None]:
+def _repeated(attack: Any) -> Iterator[None]:
     """The package's warnings as :class:`AttackWarning`: its copy on PyPI writes them to the log, the original by
     ``logger.log``, each beginning with "Warning: "."""
     log, handler = logging.getLogger("auto-attack"), _Repeat(logging.WARNING)

@@ -78,13 +78,32 @@ def length(change: Tensor) -> Tensor:
     return change.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
 
 
-def input_gradient(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient of a loss for the images alone: (gradient (B, C, H, W), loss of each image (B,))."""
+def per_image(which: Tensor) -> Tensor:
+    """A value of each image, (B,), in the shape that meets images, (B, 1, 1, 1)."""
+    return which.view(-1, 1, 1, 1)
+
+
+def input_gradient(loss: Callable[[Tensor], Tensor], x: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
+    """Gradient of a loss for the images only: (gradient (B, C, H, W), loss of each image (B,)).
+
+    Args:
+        draws: both are means over this many passes, the expectation over transformations of Athalye et al. 2018
+            (arXiv 1802.00420): one pass through a random network gives the gradient of another network each time.
+    """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         value = loss(x)
+        for _ in range(draws - 1):
+            value = value + loss(x)
+        value = value / draws
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return gradient, value.detach()
+
+
+def check_draws(draws: int) -> None:
+    """Raise :class:`InputError` unless ``draws`` is a number of passes."""
+    if draws < 1:
+        raise InputError(f"draws must be at least 1; got {draws}.")
 
 
 @contextmanager
@@ -92,14 +111,40 @@ def attacked(module: nn.Module) -> Iterator[None]:
     """Evaluation mode and frozen parameters while an attack looks at ``module``; afterwards all is as before.
 
     Modes are kept for each part, since methods may hold some of them in evaluation mode while they train.
+    Under autocast the weights of convolutions and linear layers are cast once, here: autocast keeps its own casts only
+    of weights that require a gradient, so it would cast them in every pass of the attack.
     """
     modes = [(part, part.training) for part in module.modules()]
     learning = [p for p in module.parameters() if p.requires_grad]
     module.eval().requires_grad_(False)
+    full = _cast_weights(module)
     try:
         yield
     finally:
+        for part, name, weight in full:
+            part._parameters[name] = weight
         for part, training in modes:
             part.training = training
         for p in learning:
             p.requires_grad_(True)
+
+
+CAST = (nn.Conv2d, nn.Linear)  # what autocast computes in the low precision, and holds parameters
+
+
+def _cast_weights(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """Replace float32 weights with their autocast copies; returns (layer, name, weight) of what was replaced.
+
+    Weights on another device than the one autocast is on for stay as they are.
+    """
+    full = []
+    for part in module.modules():
+        if type(part) not in CAST:
+            continue
+        for name, weight in part._parameters.items():
+            if weight is None or weight.dtype != torch.float32 or not torch.is_autocast_enabled(weight.device.type):
+                continue
+            low = weight.detach().to(torch.get_autocast_dtype(weight.device.type))
+            full.append((part, name, weight))
+            part._parameters[name] = nn.Parameter(low, requires_grad=False)
+    return full

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltlib.attacks.ball import Ball, Logits, input_gradient
+from ltlib.attacks.ball import Ball, Logits, check_draws, input_gradient, per_image
 from ltlib.attacks.losses import LOSSES, kl_to_clean
 from ltlib.errors import InputError, check_choice
 
@@ -30,6 +30,7 @@ class PGD:
         start: ``uniform`` in the ball; ``gaussian``, 0.001 times normal noise, which the KL needs because its
             gradient at the clean image is 0; or ``clean``.
         restarts: an image keeps the result of the first one that fools the network, or else of the last.
+        draws: passes whose mean is the gradient, for random networks; see `ltlib.attacks.ball.input_gradient`.
 
     Raises:
         InputError: a value is not allowed.
@@ -42,11 +43,13 @@ class PGD:
     loss: str = "cross_entropy"
     start: str = "uniform"
     restarts: int = 1
+    draws: int = 1
 
     def __post_init__(self) -> None:
         Ball(self.epsilon, self.norm)
         check_choice("loss", self.loss, (*LOSSES, "kl"))
         check_choice("start", self.start, STARTS)
+        check_draws(self.draws)
         if self.loss == "kl" and self.start == "clean":
             raise InputError("The KL has no gradient at the clean image: use start='gaussian' or 'uniform'.")
         if self.steps < 1 or self.restarts < 1:
@@ -62,14 +65,14 @@ class PGD:
         for _ in range(self.restarts - 1):
             with torch.no_grad():
                 held = logits(found).argmax(1) == y
-            found = torch.where(held.view(-1, 1, 1, 1), self._ascend(objective, x), found)
+            found = torch.where(per_image(held), self._ascend(objective, x), found)
         return found
 
     def _ascend(self, objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         ball = Ball(self.epsilon, self.norm)
         x_adv = self._begin(ball, x)
         for _ in range(self.steps):
-            gradient, _ = input_gradient(objective, x_adv)
+            gradient, _ = input_gradient(objective, x_adv, self.draws)
             # x_{k+1} = P(x_k + step * steepest ascent)
             x_adv = ball.project(x_adv + self.step_size * ball.steepest(gradient), x)
         return x_adv
@@ -82,7 +85,7 @@ class PGD:
     def _objective(self, logits: Logits, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
         if self.loss == "kl":
             with torch.no_grad():
-                clean = logits(x)  # once: the released code computes it anew in every step
+                clean = logits(x)  # once: the released code computes it again in every step
             return lambda x_adv: kl_to_clean(logits(x_adv), clean)
         return lambda x_adv: LOSSES[self.loss](logits(x_adv), y)
 

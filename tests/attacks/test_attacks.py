@@ -4,18 +4,23 @@ import importlib.util
 import logging
 import sys
 import types
+from collections import Counter
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linprog, minimize
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltlib import models
-from ltlib.attacks import APGD, PGD, Ball, Square, attacked, fgsm
+from ltlib.attacks import APGD, FAB, PGD, Ball, Square, attacked, fgsm
 from ltlib.attacks.apgd import StepSize, check_points
 from ltlib.attacks.autoattack import AttackWarning, Official, ensemble, gradient_attacks, in_turn, official
 from ltlib.attacks.ball import input_gradient
+from ltlib.attacks.fab import to_plane
 from ltlib.attacks.losses import best_other, dlr, dlr_targeted, kl_to_clean, margin
 from ltlib.attacks.square import _bumps
 from ltlib.errors import InputError
@@ -137,6 +142,8 @@ class Planted(nn.Module):
         Square(0.06, queries=500),
         PGD(0.06, "l2", step_size=0.01),
         APGD(0.06, "l2"),
+        FAB(0.06, steps=20),
+        FAB(0.06, "l2", steps=20),
     ],
     ids=repr,
 )
@@ -159,6 +166,9 @@ EVERY = [
     APGD(EPSILON, "l2", steps=5, loss="dlr", restarts=2),
     Square(EPSILON, queries=20),
     Square(EPSILON, "l2", queries=20),
+    FAB(EPSILON, steps=5),
+    FAB(EPSILON, "l2", steps=5, targets=2),
+    APGD(EPSILON, steps=5, draws=2),
 ]
 
 
@@ -300,12 +310,16 @@ def test_step_size_is_halved_when_the_loss_rises_too_rarely_or_the_best_stands_s
 
 
 def test_squares_shrink_as_published():
-    square = Square(0.1, queries=5000)
-    sides = {query: square.side(query, 32, 32) for query in (1, 6, 26, 101, 251, 501, 1001, 2001, 3001, 4001)}
+    """AutoAttack's 5000 queries end at an eighth of the halvings' list; rescaled, they run through all of it."""
     pixels = 0.8 * 32 * 32
-    assert list(sides.values()) == [round((pixels / 2**i) ** 0.5) for i in range(10)]
-    assert Square(0.1).side(4999, 8, 8) == 1
-    odd = {query: Square(0.1, "l2").side(query, 32, 32) for query in (1, 6, 26, 101, 1001, 4001)}
+    expected = [round((pixels / 2**i) ** 0.5) for i in range(10)]
+    after = (10, 11, 51, 201, 501, 1001, 2001, 4001, 4999)
+    assert [Square(0.1).side(tried, 32, 32) for tried in after] == [*expected[:8], expected[7]]
+    stretched = Square(0.1, queries=5000, rescale=True)
+    after = (0, 6, 26, 101, 251, 501, 1001, 2001, 3001, 4001)
+    assert [stretched.side(tried, 32, 32) for tried in after] == expected
+    assert stretched.side(4999, 8, 8) == 1
+    odd = {query: Square(0.1, "l2", rescale=True).side(query, 32, 32) for query in (1, 6, 26, 101, 1001, 4001)}
     assert list(odd.values()) == [29, 21, 15, 11, 5, 3]
 
 
@@ -477,6 +491,9 @@ def test_few_classes_go_through_the_attacks(make, classes):
         (lambda: PGD(loss="kl", start="clean"), "no gradient at the clean image"),
         (lambda: PGD(steps=0), "steps and restarts must be at least 1; got 0 and 1"),
         (lambda: PGD(step_size=0), "step_size must be above 0"),
+        (lambda: PGD(draws=0), "draws must be at least 1; got 0"),
+        (lambda: APGD(draws=-2), "draws must be at least 1; got -2"),
+        (lambda: FAB(steps=0), "steps and targets must be at least 1; got 0 and 9"),
         (lambda: APGD(targets=-1), "targets at least 0"),
         (lambda: Square(p_init=0), r"p_init in \(0, 1\]"),
         (lambda: APGD(loss="dlr")(Planted(), GREY, torch.tensor([0])), "at least 3 classes"),
@@ -489,16 +506,229 @@ def test_settings_are_checked(make, message):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_square_asks_no_more_about_an_image_that_is_fooled(norm):
+def test_square_leaves_out_what_is_fooled_at_every_tenth_query(norm):
     x, y = torch.full((4, 3, 8, 8), 0.5), torch.zeros(4, dtype=torch.long)
     asked = []
 
     def model(images):  # the first image can be fooled by any change, the others by none
         asked.append(len(images))
-        easy = (images != 0.5).flatten(1).any(1) & (len(asked) > 1)
-        hard = torch.arange(len(images)) > 0 if len(images) == 4 else torch.ones(len(images), dtype=torch.bool)
-        wrong = easy & ~hard
-        return torch.stack([1.0 - 2 * wrong.float(), torch.zeros(len(images))], 1)
+        changed = (images != 0.5).flatten(1).any(1)
+        easy = torch.arange(len(images)) == 0 if len(images) == 4 else torch.zeros(len(images), dtype=torch.bool)
+        return torch.stack([1.0 - 2 * (changed & easy).float(), torch.zeros(len(images))], 1)
 
-    Square(0.1, norm, queries=6)(model, x, y)
-    assert asked == [4, 4, 3, 3, 3, 3, 3]
+    x_adv = Square(0.1, norm, queries=23)(model, x, y)
+    assert asked == [4, 4] + [3] * 22
+    assert (x_adv[0] != x[0]).any()
+
+
+def test_square_changes_no_image_after_it_is_fooled():
+    """Between two looks a fooled image is asked about again, and stays what it was when it was fooled."""
+    x, y = torch.full((2, 3, 8, 8), 0.5), torch.zeros(2, dtype=torch.long)
+    fooled = []
+
+    def model(images):  # fooled by the third query, and every later one would be kept for its larger margin
+        call = len(fooled)
+        fooled.append(images.clone())
+        return torch.stack([torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.0]) + call - 2.5], 1)
+
+    x_adv = Square(0.1, queries=9)(model, x, y)
+    assert len(fooled) == 10
+    assert torch.equal(x_adv, fooled[4])  # the first call looks at the clean images, the last three lose
+
+
+# ---- FAB
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projection_onto_a_plane_is_the_smallest_change_that_scipy_finds(norm):
+    torch.manual_seed(0)
+    x, w = torch.rand(12, 1, 2, 4, dtype=torch.float64), torch.randn(12, 1, 2, 4, dtype=torch.float64)
+    w[0, 0, 0, 0] = 0.0
+    value = torch.randn(12, dtype=torch.float64)
+    change = to_plane(x, w, value, norm)
+    for row in range(12):
+        ours, a, room = (t[row].flatten().numpy() for t in (change, w, x))
+        v = value[row].item()
+        reach = np.where(a * v > 0, room, 1 - room) @ np.abs(a)
+        if reach < abs(v):  # no image of the box is on the plane: the corner nearest to it
+            assert np.allclose(ours @ a + v, np.sign(v) * (abs(v) - reach))
+            continue
+        assert ours @ a == pytest.approx(-v, abs=1e-9)
+        assert (room + ours >= -1e-12).all()
+        assert (room + ours <= 1 + 1e-12).all()
+        if norm == "linf":  # min t with |d| <= t: a linear programme in (d, t)
+            limits = [(-r, 1 - r) for r in room] + [(0, None)]
+            both = np.block([[np.eye(8), -np.ones((8, 1))], [-np.eye(8), -np.ones((8, 1))]])
+            best = linprog([0] * 8 + [1], both, np.zeros(16), [[*a, 0]], [-v], limits).fun
+            assert np.abs(ours).max() == pytest.approx(best, abs=1e-9)
+        else:
+            best = minimize(
+                lambda d: d @ d,
+                ours,
+                jac=lambda d: 2 * d,
+                bounds=[(-r, 1 - r) for r in room],
+                constraints={
+                    "type": "eq",
+                    "fun": lambda d, a=a, v=v: a @ d + v,
+                    "jac": lambda d, a=a: a,
+                },
+                method="SLSQP",
+                options={"ftol": 1e-14},
+            )
+            assert ours @ ours == pytest.approx(best.fun, rel=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fab_finds_the_distance_to_the_boundary_of_a_linear_model(norm):
+    model, x = Linear(classes=4), inner_images(50)
+    y = model(x).argmax(1)
+    target = model(x).topk(2, dim=1).indices[:, 1]
+    towards = model.w[target] - model.w[y]
+    size = towards.norm(dim=1) if norm == "l2" else towards.abs().sum(1)
+    z = model(x)
+    distance = (z.amax(1) - z.gather(1, target[:, None]).squeeze(1)) / size
+    image, found = FAB(EPSILON, norm, steps=30).nearest(model, x, y, target)
+    near = distance < 0.25  # the box does not come in between
+    assert near.sum() > 20
+    assert (found[near] <= 1.06 * distance[near]).all()  # a step goes 5 % beyond the boundary
+    assert (model(image).argmax(1) != y)[near].all()
+    torch.testing.assert_close(Ball(1.0, norm).size(image - x)[near], found[near])
+
+
+@pytest.mark.parametrize(("norm", "theirs"), [("linf", "Linf"), ("l2", "L2")])
+def test_fab_agrees_with_the_authors_package(norm, theirs):
+    package = pytest.importorskip("pyautoattack.fab_pt", reason="the official package is not installed")
+    network = small_network().requires_grad_(False)
+    torch.manual_seed(1)
+    x = torch.rand(12, 3, 8, 8) * 0.6 + 0.2
+    z = network(x)
+    y = z.argmax(1)
+    official_attack = package.FABAttack_PT(
+        network, norm=theirs, n_restarts=1, n_iter=20, eps=10.0, targeted=True, n_target_classes=1, device="cpu"
+    )
+    expected = official_attack.perturb(x, y)
+    image, distance = FAB(EPSILON, norm, steps=20).nearest(network, x, y, z.topk(2, dim=1).indices[:, 1])
+    # the steps are the same up to rounding, which sends the path of an image now and then around another kink
+    same = (image - expected).abs().amax((1, 2, 3)) < 1e-5
+    assert same.sum() >= 11
+    torch.testing.assert_close(
+        distance, Ball(10.0 if norm == "l2" else 1.0, norm).size(expected - x), rtol=0.02, atol=0
+    )
+
+
+# ---- random networks
+
+
+def test_draws_average_the_gradient_of_a_random_network():
+    """The gradient of |noise| + x is 1 in expectation, and one draw is far from it."""
+    torch.manual_seed(0)
+    x = torch.full((1, 1, 30, 30), 0.5)
+    loss = lambda images: (images * torch.randn_like(images) * 3 + images).flatten(1).sum(1)  # noqa: E731
+    errors = [(input_gradient(loss, x, draws)[0] - 1).std().item() for draws in (1, 100)]
+    assert errors[0] == pytest.approx(3, rel=0.1)
+    assert errors[1] == pytest.approx(0.3, rel=0.1)
+    value = input_gradient(lambda images: images.flatten(1).sum(1), x, 7)[1]
+    torch.testing.assert_close(value, torch.tensor([450.0]))
+
+
+def test_expectation_breaks_a_network_that_one_draw_does_not(trained):
+    network, x, y = trained
+    x, y = x[::4], y[::4]
+
+    def random(images):  # most of the gradient of one pass is that of the noise
+        return network((images + 0.1 * torch.randn_like(images)).clamp(0, 1))
+
+    left = {}
+    for draws in (1, 16):
+        torch.manual_seed(0)
+        x_adv = PGD(0.02, steps=8, step_size=0.005, draws=draws)(random, x, y)
+        left[draws] = sum((random(x_adv).argmax(1) == y).float().mean().item() for _ in range(10)) / 10
+    assert left[16] < left[1] - 0.1
+
+
+# ---- no wait for the host
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which the host would wait for a GPU."""
+
+    names = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero")
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        indices = torch.utils._pytree.tree_leaves(args[1:]) if name.startswith("index") else []
+        by_mask = any(isinstance(index, torch.Tensor) and index.dtype == torch.bool for index in indices)
+        self.found["waits"] += name in self.names or by_mask
+        self.found["cumsum"] += name == "cumsum"  # has no deterministic kernel on a GPU
+        self.found["casts"] += name == "_to_copy"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda norm: APGD(1e-6, norm, steps=40),
+        lambda norm: Square(1e-6, norm, queries=40),
+        lambda norm: FAB(1e-6, norm, steps=40, targets=1),
+        lambda norm: PGD(1e-6, norm, steps=40),
+    ],
+    ids=["apgd", "square", "fab", "pgd"],
+)
+def test_an_attack_waits_at_most_once_in_ten_steps(attack, norm):
+    """The radius fools nothing, so every step is made."""
+    model, x = Linear(5, 192), torch.rand(8, 3, 8, 8) * 0.4 + 0.3
+    y = model(x).argmax(1)
+    with Waits() as seen:
+        attack(norm)(model, x, y)
+    # one look at the beginning says which images are attacked at all
+    assert seen.found["waits"] <= 1 + 40 // 10
+    assert seen.found["cumsum"] == 0
+
+
+def test_apgd_without_waits_finds_the_same_images(monkeypatch):
+    """Against the plain form, which writes into the places of some of the images."""
+    network = small_network()
+    torch.manual_seed(3)
+    x, y = torch.rand(10, 3, 8, 8), torch.arange(10) % 5
+    y = torch.where(torch.arange(10) < 8, network(x).argmax(1), y)
+    torch.manual_seed(4)
+    ours = APGD(0.02, steps=30)(network, x, y)
+
+    def where(mask, new, old):
+        out = (old + torch.zeros_like(new)).clone()
+        mask = mask.expand_as(out)
+        out[mask] = new.expand_as(out)[mask]
+        return out
+
+    monkeypatch.setattr(torch, "where", where)
+    torch.manual_seed(4)
+    assert torch.equal(APGD(0.02, steps=30)(network, x, y), ours)
+
+
+def test_weights_are_cast_once_in_an_attack_and_nothing_changes_by_it():
+    network = small_network()
+    x, y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+    before = {name: (id(p), p.clone(), p.requires_grad) for name, p in network.named_parameters()}
+    found, casts = {}, {}
+    for steps in (1, 5):
+        with torch.autocast("cpu", torch.bfloat16), attacked(network), Waits() as seen:
+            torch.manual_seed(0)
+            found[steps] = PGD(0.03, steps=steps)(network, x, y)
+        casts[steps] = seen.found["casts"]
+    kernels = sum(isinstance(part, nn.Conv2d | nn.Linear) for part in network.modules())
+    # inside the loop only images and activations are cast, no kernel
+    with torch.autocast("cpu", torch.bfloat16), Waits() as seen:
+        network.requires_grad_(False)
+        torch.manual_seed(0)
+        plain = PGD(0.03, steps=5)(network, x, y)
+        network.requires_grad_(True)
+    assert seen.found["casts"] - casts[5] >= 4 * kernels
+    assert torch.equal(plain, found[5])
+    for name, p in network.named_parameters():
+        assert (id(p), p.requires_grad) == (before[name][0], before[name][2])
+        assert torch.equal(p, before[name][1])

@@ -22,7 +22,7 @@ BATCH = 4
 # What is counted, and how many operators a step may have at most.
 STEPS = {
     "CE ResNet-32": ("cross_entropy", "resnet32", {}, 330),
-    "AT-10 ResNet-32": ("at", "resnet32", {}, 3150),
+    "AT-10 ResNet-32": ("at", "resnet32", {}, 2880),
 }
 
 

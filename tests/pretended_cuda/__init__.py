@@ -125,11 +125,11 @@ def _pinning(gpu: Gpu) -> list:
 def _blind_spots() -> list:
     """Places where torch asks C++ for the device, or where the values never pass through an operator."""
     tensor, autocast = torch.tensor, torch.autocast
+    enabled, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
 
     def from_host(data, *, device=None, **kwargs):
-        if device is None or torch.device(device).type != "cuda":
-            return tensor(data, device=device, **kwargs)
-        return tensor(data, device=CPU, **kwargs).to(CUDA)
+        made = tensor(data, **kwargs)
+        return made.to(CUDA) if device is not None and torch.device(device).type == "cuda" else made.to(device or CPU)
 
     def cast(kind, *args, **kwargs):  # to C++ the tensors are on the CPU, hence autocast's list for CPUs
         return autocast("cpu" if kind == "cuda" else kind, *args, **kwargs)
@@ -141,6 +141,8 @@ def _blind_spots() -> list:
         mock.patch.object(Optimizer, grouping, staticmethod(_grouped)),
         mock.patch.object(torch, "tensor", from_host),
         mock.patch.object(torch, "autocast", cast),
+        mock.patch.object(torch, "is_autocast_enabled", lambda kind: enabled("cpu" if kind == "cuda" else kind)),
+        mock.patch.object(torch, "get_autocast_dtype", lambda kind: dtype_of("cpu" if kind == "cuda" else kind)),
     ]
 
 
