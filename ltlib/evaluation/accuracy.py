@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from ltlib.evaluation.valid import check_labels
+
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts (K, K): row = true class, column = predicted class."""
+    """Counts (K, K): row = true class, column = predicted class.
+
+    Raises:
+        InputError: a label or a prediction is no class, or there are not as many of each.
+    """
+    check_labels(labels, len(labels), num_classes)
+    check_labels(predicted, len(labels), num_classes)
     flat = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 

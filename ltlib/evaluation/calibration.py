@@ -1,6 +1,7 @@
 """Does the confidence tell the truth? Calibration errors from predicted probabilities, as fractions.
 
-Notation: p (N, K) probabilities, y (N,) labels; confidence = max_k p_k, correct = [argmax_k p_k = y].
+Notation: p (N, K) probabilities, y (N,) labels; confidence = max_k p_k, correct = [argmax_k p_k = y]. Every function
+raises ``InputError`` on rows that are not finite and on probabilities that do not sum to 1.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ltlib.evaluation.valid import check_confidence, check_logits, check_probabilities
+
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax of float32 logits (N, K), in float64 so that confidences do not pile up at exactly 1."""
+    """Softmax of float32 logits (N, K), in float64 because float32 confidences pile up at exactly 1."""
+    check_logits(logits)
     z = logits.astype(np.float64)
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
@@ -19,6 +23,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 def confidence_and_correct(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Top-1 confidence (N,) and whether the prediction is right (N,)."""
+    check_probabilities(p, y)
     return p.max(axis=1), p.argmax(axis=1) == y
 
 
@@ -41,12 +46,14 @@ class Bins(NamedTuple):
 
 def equal_width_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Bins:
     """Right-closed bins (b/B, (b+1)/B] on [0, 1]; a confidence of exactly 0 falls into the first, 1 into the last."""
+    check_confidence(confidence, correct)
     edges = np.linspace(0, 1, bins + 1)
     return _fill(np.searchsorted(edges[1:-1], confidence, side="left"), confidence, correct, bins)
 
 
 def equal_mass_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Bins:
     """Bins that hold the same number of images, to within one."""
+    check_confidence(confidence, correct)
     rank = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
     return _fill(rank * bins // max(len(confidence), 1), confidence, correct, bins)
 
@@ -81,6 +88,7 @@ def adaptive_ece(p: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
 
 def classwise_ece(p: np.ndarray, y: np.ndarray, bins: int = 15) -> float:
     """Mean over classes k of the ECE of p_k as the probability of "the class is k" (Kull et al. 2019)."""
+    check_probabilities(p, y)
     return float(np.mean([equal_width_bins(p[:, k], y == k, bins).expected_error() for k in range(p.shape[1])]))
 
 
@@ -91,7 +99,8 @@ def confidence_gap(p: np.ndarray, y: np.ndarray) -> float:
 
 
 def nll(logits: np.ndarray, y: np.ndarray) -> float:
-    """Mean of -log p_y, from the logits so that it stays finite."""
+    """Mean of -log p_y, from the logits, where it stays finite."""
+    check_logits(logits, y)
     z = logits.astype(np.float64)
     z = z - z.max(axis=1, keepdims=True)
     return float((np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y]).mean())
@@ -99,6 +108,7 @@ def nll(logits: np.ndarray, y: np.ndarray) -> float:
 
 def brier(p: np.ndarray, y: np.ndarray) -> float:
     """Mean of sum_k (p_k - [k = y])^2, between 0 and 2."""
+    check_probabilities(p, y)
     target = np.zeros_like(p)
     target[np.arange(len(y)), y] = 1
     return float(((p - target) ** 2).sum(axis=1).mean())

@@ -17,6 +17,7 @@ from ltlib.errors import InputError
 from ltlib.evaluation import calibration
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
 from ltlib.evaluation.precision import full_float32
+from ltlib.evaluation.valid import check_logits
 from ltlib.methods.method import Method
 
 
@@ -65,12 +66,22 @@ def predict(method: Method, images: Tensor | Stream, batch_size: int = 500) -> T
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Top-1 accuracy."""
+    """Top-1 accuracy.
+
+    Raises:
+        InputError: the logits are not finite: the largest of them would be any class.
+    """
+    _check_finite(logits)
     return (logits.argmax(1) == labels.to(logits.device)).float().mean().item()
 
 
 def per_class(logits: Tensor, labels: Tensor) -> tuple[list[float | None], list[float | None]]:
-    """Accuracy of each class and mean confidence on its images, to four digits; None where no image is tested."""
+    """Accuracy of each class and mean confidence on its images, to four digits; None where no image is tested.
+
+    Raises:
+        InputError: the logits are not finite.
+    """
+    _check_finite(logits)
     confidence, predicted = logits.softmax(1).max(1)
     labels = labels.to(logits.device)
     total = torch.bincount(labels, minlength=logits.shape[1])
@@ -79,6 +90,11 @@ def per_class(logits: Tensor, labels: Tensor) -> tuple[list[float | None], list[
         sums = torch.bincount(labels, weights=values, minlength=logits.shape[1])
         means.append([round(s / n, 4) if n else None for s, n in zip(sums.tolist(), total.tolist(), strict=True)])
     return means[0], means[1]
+
+
+def _check_finite(logits: Tensor) -> None:
+    if not torch.isfinite(logits).all():
+        raise InputError("The logits hold NaN or infinite values: the model cannot be evaluated.")
 
 
 def used_parameters(method: Method, image: Tensor) -> int:
@@ -116,8 +132,7 @@ def report_card(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray, conf
     """
     if logits.shape != (len(labels), len(counts)):
         raise InputError(f"Expected logits of shape {(len(labels), len(counts))}; got {logits.shape}.")
-    if not np.isfinite(logits).all():
-        raise InputError("The logits hold NaN or infinite values: the model cannot be evaluated.")
+    check_logits(logits, labels)
     matrix = confusion_matrix(logits.argmax(axis=1), labels, len(counts))
     by_class = per_class_accuracy(matrix)
     card = _measures(logits, labels) | {

@@ -12,6 +12,7 @@ import numpy as np
 
 from ltlib.errors import InputError
 from ltlib.evaluation.calibration import probabilities
+from ltlib.evaluation.valid import check_logits
 
 RANGE = (0.02, 50.0)  # of the temperatures that are searched
 
@@ -33,7 +34,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray 
         is always right wants T = 0, one that is worse than guessing wants an infinite T.
 
     Raises:
-        InputError: there is no image, the shapes do not agree, or the weights are not usable.
+        InputError: there is no image, the shapes do not agree, a logit is not finite, or the weights are not usable.
     """
     weights = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(labels) or len(logits) != len(labels) or weights.shape != (len(labels),):
@@ -43,6 +44,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray 
         )
     if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
         raise InputError("The weights must be finite, not negative, and not all 0.")
+    check_logits(logits, labels)
     z = logits.astype(np.float64)
     z_y = z[np.arange(len(labels)), labels]
 

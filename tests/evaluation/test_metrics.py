@@ -8,7 +8,8 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 from ltlib.errors import InputError
 from ltlib.evaluation import calibration
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
-from ltlib.evaluation.evaluate import report_card
+from ltlib.evaluation.evaluate import accuracy, per_class, report_card
+from ltlib.evaluation.temperature import fit_temperature
 
 
 def random_case(n=700, classes=6, seed=0, scale=2.0):
@@ -155,3 +156,81 @@ def test_report_card_refuses_what_it_cannot_measure():
     logits[3, 2] = np.nan
     with pytest.raises(InputError, match="NaN or infinite"):
         report_card(logits, labels, np.ones(6))
+
+
+def uniform(n=4, classes=3):
+    return np.full((n, classes), 1 / classes), np.zeros(n, dtype=int)
+
+
+OF_PROBABILITIES = [
+    calibration.ece,
+    calibration.mce,
+    calibration.adaptive_ece,
+    calibration.classwise_ece,
+    calibration.confidence_gap,
+    calibration.brier,
+    calibration.confidence_and_correct,
+]
+OF_LOGITS = [
+    calibration.nll,
+    lambda z, y: calibration.probabilities(z),
+    lambda z, y: report_card(z, y, np.ones(3)),
+    lambda z, y: fit_temperature(z, y),
+    lambda z, y: accuracy(torch.from_numpy(z), torch.from_numpy(y)),
+    lambda z, y: per_class(torch.from_numpy(z), torch.from_numpy(y)),
+]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("metric", [*OF_PROBABILITIES, *OF_LOGITS])
+def test_no_metric_hides_a_value_that_is_not_finite(metric, bad):
+    p, y = uniform()
+    metric(p, y)
+    p[2, 1] = bad
+    with pytest.raises(InputError, match="NaN or infinite"):
+        metric(p, y)
+
+
+@pytest.mark.parametrize("metric", OF_PROBABILITIES)
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.5, 0.5, 0.5], r"Row 1 of the probabilities is no distribution \(sum 1.5"),
+        ([0.3, 0.3, 0.3], r"sum 0.9"),
+        ([1.2, -0.1, -0.1], r"smallest -0.1"),
+    ],
+)
+def test_what_is_no_distribution_is_no_probability(metric, row, message):
+    p, y = uniform()
+    p[1] = row
+    with pytest.raises(InputError, match=message):
+        metric(p, y)
+
+
+@pytest.mark.parametrize("metric", [*OF_PROBABILITIES, *OF_LOGITS[:1], *OF_LOGITS[2:4]])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [0, -1, 0, 0], [0, 1, 2]])
+def test_labels_that_are_no_classes_are_refused(metric, labels):
+    p, _ = uniform()
+    with pytest.raises(InputError):
+        metric(p, np.array(labels))
+
+
+def test_bins_and_matrix_refuse_what_they_cannot_count():
+    for bins in (calibration.equal_width_bins, calibration.equal_mass_bins):
+        for confidence in ([0.5, np.nan], [0.5, 1.5], [-0.1, 0.2]):
+            with pytest.raises(InputError, match="must be from 0 to 1"):
+                bins(np.array(confidence), np.array([True, False]))
+        with pytest.raises(InputError, match="one outcome each"):
+            bins(np.array([0.5, 0.5]), np.array([True]))
+    with pytest.raises(InputError, match="Label 2 is no class"):
+        confusion_matrix(np.array([0, 1]), np.array([0, 2]), 2)
+    with pytest.raises(InputError, match="Label 3 is no class"):
+        confusion_matrix(np.array([0, 3]), np.array([0, 1]), 2)
+    with pytest.raises(InputError, match="whole numbers"):
+        confusion_matrix(np.array([0.0, 1.0]), np.array([0, 1]), 2)
+
+
+def test_float32_probabilities_of_many_classes_are_distributions():
+    z = torch.randn(50, 8142, generator=torch.Generator().manual_seed(0)) * 5
+    p = z.softmax(1).numpy()
+    assert calibration.ece(p, np.zeros(50, dtype=int)) >= 0
