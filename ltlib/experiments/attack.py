@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ltlib.attacks import PGD, Ball
+from ltlib.attacks import APGD, FAB, PGD, Ball, Square
 from ltlib.attacks.autoattack import Attack, ensemble, gradient_attacks, official
-from ltlib.data.images import Images
 from ltlib.errors import InputError, check_choice
-from ltlib.evaluation.robust import kept, robust_report
+from ltlib.evaluation.robust import describe, kept, robust_report
+from ltlib.evaluation.transfer import transfer_table
 from ltlib.experiments import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
@@ -23,12 +24,30 @@ from ltlib.experiments.runs import Run
 from ltlib.files import write_atomic
 from ltlib.training.device import choose_device
 
+
+def _pgd20(epsilon: float, norm: str, classes: int) -> dict[str, Attack]:
+    return {"PGD-20": PGD(epsilon, norm, step_size=epsilon / 10)}
+
+
+def _cw20(epsilon: float, norm: str, classes: int) -> dict[str, Attack]:
+    return {"CW-20": PGD(epsilon, norm, step_size=epsilon / 10, loss="margin")}
+
+
+def _expectation(epsilon: float, norm: str, classes: int) -> dict[str, Attack]:
+    """For random networks, as AutoAttack's version "rand": gradients are means over 20 passes."""
+    losses = {"CE": "cross_entropy", "DLR": "dlr"} if classes > 2 else {"CE": "cross_entropy", "margin": "margin"}
+    return {f"APGD-{name} EOT-20": APGD(epsilon, norm, loss=loss, draws=20) for name, loss in losses.items()}
+
+
 # What --attack may name -> (epsilon, norm, number of classes) -> the attacks by the names of a report.
 ATTACKS: dict[str, Callable[[float, str, int], dict[str, Attack]]] = {
-    "pgd20": lambda epsilon, norm, classes: {"PGD-20": PGD(epsilon, norm, step_size=epsilon / 10)},
-    "cw20": lambda epsilon, norm, classes: {"CW-20": PGD(epsilon, norm, step_size=epsilon / 10, loss="margin")},
+    "pgd20": _pgd20,
+    "cw20": _cw20,
     "apgd": gradient_attacks,
+    "fab": lambda epsilon, norm, classes: {"FAB-T": FAB(epsilon, norm)},
+    "square": lambda epsilon, norm, classes: {"Square": Square(epsilon, norm)},
     "ensemble": ensemble,
+    "eot": _expectation,
     "official": official,
 }
 
@@ -47,8 +66,9 @@ def measure(
     Args:
         run: whose network is attacked.
         epsilon, norm: of the ball, see `ltlib.attacks.Ball`; epsilon must be above 0 here.
-        attack: a key of ``ATTACKS``: ``pgd20``, ``cw20`` (PGD on the margin), ``apgd`` (APGD-CE and APGD-T),
-            ``ensemble`` (and Square) or ``official`` (the authors' AutoAttack, which must be installed).
+        attack: a key of ``ATTACKS``: ``pgd20``, ``cw20`` (PGD on the margin), ``apgd`` (APGD-CE and APGD-T), ``fab``
+            (FAB-T), ``square``, ``ensemble`` (APGD-CE, APGD-T and Square), ``eot`` (APGD on the mean gradient of 20
+            passes, for random networks) or ``official`` (the authors' AutoAttack, which must be installed).
         images: this many test images, spread evenly; 0 takes all.
         surrogate: another run on the same classes, for the check on transfer.
 
@@ -61,14 +81,11 @@ def measure(
     """
     check_choice("attack", attack, ATTACKS)
     check_radius(epsilon, norm)
-    if images < 0:
-        raise InputError(f"images must be at least 0, and 0 means all; got {images}.")
+    if surrogate:
+        _check_same_classes(run, [surrogate])
     method = execute.load(run)
     attacks = ATTACKS[attack](epsilon, norm, len(method.counts))
-    test = _test_images(run)
-    if images and images < len(test):
-        test = test.take(torch.linspace(0, len(test) - 1, images).long().numpy())
-    pixels, labels = torch.from_numpy(np.asarray(test.pixels)), torch.from_numpy(test.labels)
+    pixels, labels = _test_images(run, images)
     file = report_file(run, attack, epsilon, norm, len(labels))
     if file.exists():
         print(f"measured already: {file}")
@@ -134,14 +151,73 @@ def robust_reports(run: Run) -> list[dict]:
     return [json.loads(file.read_text()) for file in sorted(run.folder.glob("robust-*.json"))]
 
 
-def _test_images(run: Run) -> Images:
-    """The test images that the run was measured on.
+def _test_images(run: Run, images: int) -> tuple[Tensor, Tensor]:
+    """The test images that the run was measured on, evenly spread if not all, and their labels.
 
     Raises:
-        InputError: the data are missing, or are no longer those of the run.
+        InputError: the data are missing, or are no longer those of the run, or ``images`` is negative.
     """
+    if images < 0:
+        raise InputError(f"images must be at least 0, and 0 means all; got {images}.")
     experiment = Experiment(**run.info["experiment"])
     data = prepare(experiment, resolve(experiment)[0])
     if data.fingerprint != run.info["data"]["fingerprint"]:
         raise InputError(f"The data of run {run.id} have changed since it was trained: train it again.")
-    return data.test
+    test = data.test
+    if images and images < len(test):
+        test = test.take(torch.linspace(0, len(test) - 1, images).long().numpy())
+    return torch.from_numpy(np.asarray(test.pixels)), torch.from_numpy(test.labels)
+
+
+def transfer(run: Run, surrogates: list[Run], *, epsilon: float = 8 / 255, norm: str = "linf", images: int = 0) -> dict:
+    """The black-box table of a finished run: its accuracy on adversarial images of other runs, and on its own.
+
+    Args:
+        run: whose network is tried.
+        surrogates: runs on the same classes, on which the adversarial images are found.
+        epsilon, norm, images: see :func:`measure`.
+
+    Returns:
+        ``run``, ``data``, ``epsilon``, ``norm``, ``images``, ``attacks`` with their settings, and ``table``: id of the
+        source -> attack -> accuracy; the run's own row is the white-box attack. Stored in the run's folder.
+
+    Raises:
+        InputError: there is no surrogate, one has other classes, a run is not finished, or a value is not allowed.
+    """
+    check_radius(epsilon, norm)
+    if not surrogates:
+        raise InputError("A transfer table needs other runs: name them with --surrogate RUN or --surrogate RUN,RUN.")
+    _check_same_classes(run, surrogates)
+    device = choose_device()
+    methods = {other.id: execute.load(other).to(device) for other in (run, *surrogates)}
+    pixels, labels = (t.to(device) for t in _test_images(run, images))
+    classes = len(methods[run.id].counts)
+    attacks = _pgd20(epsilon, norm, classes) | _cw20(epsilon, norm, classes)
+    table = transfer_table(methods[run.id], methods, pixels, labels, attacks)
+    found = {
+        "run": run.id,
+        "data": run.info["data"]["name"],
+        "epsilon": epsilon,
+        "norm": norm,
+        "images": len(labels),
+        "attacks": describe(attacks),
+        "table": table,
+    }
+    file = run.folder / f"transfer-{norm}-{epsilon:.5f}-{len(labels)}.json"
+    write_atomic(file, json.dumps(found, indent=1).encode())
+    return found
+
+
+def _check_same_classes(run: Run, others: list[Run]) -> None:
+    for other in others:
+        if other.info["data"]["class_names"] != run.info["data"]["class_names"]:
+            raise InputError(f"Run {other.id} has other classes than {run.id}: name a surrogate trained on the same.")
+
+
+def transfer_lines(found: dict) -> list[str]:
+    """The table of :func:`transfer` for the terminal."""
+    lines = [f"{found['run']} on adversarial images of other runs, {found['norm']} epsilon {found['epsilon']:.5f}"]
+    for source, row in found["table"].items():
+        where = "its own (white box)" if source == found["run"] else source
+        lines.append(f"  {where:<50} " + "   ".join(f"{name} {value:.1%}" for name, value in row.items()))
+    return lines

@@ -65,6 +65,29 @@ def test_another_run_is_the_surrogate(run):
     assert any("another model's" in check["name"] for check in report["checks"])
 
 
+def test_the_transfer_table_has_a_row_for_each_source_and_is_stored(run, capsys):
+    other = execute(Experiment(method="cross_entropy", profile="smoke"))
+    flags = ["--attack", "transfer", "--epsilon", "0.01", "--images", "20"]
+    assert main(["robust", run.id, *flags, "--surrogate", f"{other.id},{run.id}"]) == 0
+    out = capsys.readouterr().out
+    assert "its own (white box)" in out
+    assert other.id in out
+    (file,) = run.folder.glob("transfer-*.json")
+    table = json.loads(file.read_text())["table"]
+    assert list(table) == [run.id, other.id]
+    white_box = measure(run, epsilon=0.01, attack="pgd20", images=20)
+    assert set(table[run.id]) == {"PGD-20", "CW-20"}
+    # the same attack with the same seed; the report starts from images that are right, the table from all
+    assert table[run.id]["PGD-20"] <= white_box["robust_accuracy"] + 0.1
+    assert main(["robust", run.id, *flags]) == 2
+    assert "A transfer table needs other runs" in capsys.readouterr().err
+    fewer = execute(Experiment(method="cross_entropy", profile="smoke", overrides="num_classes=4"))
+    assert main(["robust", run.id, *flags, "--surrogate", fewer.id]) == 2
+    assert "has other classes than" in capsys.readouterr().err
+    assert main(["robust", run.id, "--surrogate", f"{other.id},{fewer.id}"]) == 2
+    assert "takes one surrogate" in capsys.readouterr().err
+
+
 def test_bad_input_gets_one_sentence(run, capsys):
     before = sorted(run.folder.iterdir())
     for flags, message in (

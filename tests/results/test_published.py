@@ -2,15 +2,14 @@
 
 import csv
 import re
-from dataclasses import replace
 
 import pytest
 from scipy import stats
 
 from ltlib import paths
 from ltlib.__main__ import main
-from ltlib.results import papers, records
-from ltlib.results.table import table
+from ltlib.methods import METHODS
+from ltlib.results import published, reference, results
 
 FILE = paths.project() / "data" / "published_results.csv"
 COLUMNS = [
@@ -49,7 +48,7 @@ def test_the_file_is_well_formed(rows):
         assert re.fullmatch(
             r"top1|clean|ece15|many|medium|few|(PGD-20|CW-20|CW-100|AutoAttack)( eps \S+)?", row["metric"]
         )
-        assert row["dataset"] in {*papers.DATASETS, "ImageNet"}
+        assert row["dataset"] in {*published.DATASETS, "ImageNet"}
 
 
 def test_what_nobody_could_read_is_not_called_verified(rows):
@@ -83,34 +82,36 @@ def test_a_sample_of_the_numbers(rows, paper, method, dataset, factor, backbone,
 NAMED = ("paper", "method", "dataset", "imbalance_factor", "backbone", "metric")
 
 
+def test_every_method_of_ours_has_a_name_for_its_own_runs():
+    assert set(results.LABELS) <= set(METHODS)
+
+
 @pytest.fixture(scope="module")
 def beside():
-    return papers.beside(records.measured(records.names()))
+    return published.beside(results.measured(reference.names()))
 
 
 def test_only_the_same_question_stands_beside_ours(beside, rows):
     assert beside
-    for pair in beside:
-        row, told = pair.row, pair.theirs
-        theirs = [r for r in rows if r["method"] == told.method and r["source"] == told.source]
-        same = [r for r in theirs if float(r["value"]) / 100 == pytest.approx(told.value)]
-        assert row.label in {r["label"] for r in same}
-        assert row.first.data["name"].startswith("folder:cifar10-")  # letters are in no paper
-        assert row.first.imbalance in {r["imbalance_factor"] or "1" for r in same}
-        assert pair.difference == pytest.approx(row.mean - told.value)
-        assert (row.metric.name == "robust accuracy") == told.metric.startswith(("PGD", "AutoAttack"))
-        if told.metric.startswith("AutoAttack"):
-            assert row.attack.startswith(("APGD", "AutoAttack"))
+    for row in beside:
+        theirs = [r for r in rows if r["method"] == row["its method"] and r["source"] == row["source"]]
+        same = [r for r in theirs if float(r["value"]) / 100 == pytest.approx(row["its value"])]
+        assert row["label"] in {r["label"] for r in same}
+        assert row["data"].startswith("folder:cifar10-")  # letters stand in no paper
+        assert row["IF"] in {r["imbalance_factor"] or "1" for r in same}
+        assert row["difference"] == pytest.approx(row["mean"] - row["its value"])
+        assert (row["metric"] == "robust accuracy") == row["its metric"].startswith(("PGD", "AutoAttack"))
+        if row["its metric"].startswith("AutoAttack"):
+            assert row["attack"].startswith(("APGD", "AutoAttack"))
 
 
 def reason(beside, study, label, method):
-    pairs = ((p, (p.row.first.study, p.row.label, p.theirs.method)) for p in beside)
-    return next(pair for pair, about in pairs if about == (study, label, method)).why
+    return next(r for r in beside if (r["study"], r["label"], r["its method"]) == (study, label, method))["why"]
 
 
 def test_reasons_come_from_the_facts(beside):
-    why = reason(beside, "mislas_cifar10_exact", "MiSLAS", "MiSLAS (paper)")
-    assert list(why) == [
+    why = reason(beside, "mislas_cifar10_exact", "MiSLAS", "MiSLAS (paper)").split("; ")
+    assert why == [
         "images of the copy cifar10-exact",
         "2,006 training images, theirs 12,406",
         "1,017 test images, theirs 10,000",
@@ -121,9 +122,8 @@ def test_reasons_come_from_the_facts(beside):
         "mean of 3 seeds, theirs one number without a spread",
     ]
     # of cRT with mixup, the mixup is no difference
-    assert "mixup" not in " ".join(reason(beside, "mislas_cifar10_exact", "cRT + mixup", "cRT+mixup"))
-    robust = next(p for p in beside if p.row.metric.under and p.row.label == "TRADES 6").why
-    robust = "; ".join(robust)
+    assert "mixup" not in reason(beside, "mislas_cifar10_exact", "cRT + mixup", "cRT+mixup")
+    robust = next(r for r in beside if r["metric"] == "robust accuracy" and r["label"] == "TRADES 6")["why"]
     assert "attack APGD-CE + APGD-T, linf 8/255, 200 images, theirs AutoAttack" in robust
     assert "3,000 training images, theirs 50,000" in robust
     assert "best one on the test set" not in robust
@@ -131,29 +131,35 @@ def test_reasons_come_from_the_facts(beside):
 
 
 def test_the_authors_own_setting_leaves_no_reason_but_the_seeds():
-    record = next(r for r in records.read("mislas_cifar10_exact") if r.label == "cross-entropy")
+    record = next(r for r in results.measured(["mislas_cifar10_exact"]) if r["label"] == "cross-entropy")
+    row = results.table([record])[0]
     theirs = next(
-        r for r in papers.read() if (r.method, r.dataset) == ("CE", "CIFAR-10-LT") and r.imbalance_factor == 100
+        r
+        for r in published.read()
+        if (r["method"], r["dataset"]) == ("CE", "CIFAR-10-LT") and r["imbalance_factor"] == 100
     )
-    data = record.data | {"name": "cifar10", "train_images": 12_406, "test_images": 10_000}
-    recipe = record.recipe | {"backbone": "resnet32", "epochs": 200}
-    (row,) = table([replace(record, data=data, recipe=recipe)])
-    assert papers.reasons(row, theirs) == [
+    record["data"] |= {"name": "cifar10", "train_images": 12_406, "test_images": 10_000}
+    record["recipe"] |= {"backbone": "resnet32", "epochs": 200}
+    assert published.reasons(row, record, theirs) == [
         "last epoch, theirs the best one on the test set",
         "one seed, theirs one number without a spread",
     ]
 
 
 def test_gains_are_paired_here_and_from_one_source_there():
-    study = records.read("mislas_cifar10_exact")
-    rows = {(gain.label, gain.source[-7:]): gain for gain in papers.gains(study)}
-    ours = {label: [r.metrics["accuracy"] for r in found] for label, found in records.by_label(study).items()}
+    rows = {
+        (row["label"], row["source"][-7:]): row for row in published.gains(results.measured(["mislas_cifar10_exact"]))
+    }
+    ours = {
+        label: [r["metrics"]["accuracy"] for r in records]
+        for label, records in reference.by_label("mislas_cifar10_exact").items()
+    }
     expected = {("MiSLAS", "Table 4"): 82.1 - 70.4, ("MiSLAS", " slides"): 82.2 - 72.3, ("LWS", " slides"): 74.0 - 72.3}
     assert len(rows) == 7
     for key, gain in expected.items():
-        assert 100 * rows[key].theirs == pytest.approx(gain)
+        assert 100 * rows[key]["theirs"] == pytest.approx(gain)
         bounds = stats.ttest_rel(ours[key[0]], ours["cross-entropy"]).confidence_interval(0.95)
-        assert (rows[key].ours.low, rows[key].ours.high) == pytest.approx((bounds.low, bounds.high))
+        assert (rows[key]["ours"].low, rows[key]["ours"].high) == pytest.approx((bounds.low, bounds.high))
 
 
 def test_the_command_line_tells_why(capsys):

@@ -1,1 +1,0 @@
-"""The first half hour on a real GPU: what to measure, in order of information. See ``__main__.py``."""
