@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ltlib.data.subset import LongTailed
     from ltlib.methods import Method
 
+__all__ = ["LongTailed", "__version__", "load"]
 __version__ = "0.1.0"
 
 
@@ -26,3 +28,16 @@ def load(name: str) -> Method:
     from ltlib.results import networks
 
     return networks.load(name)
+
+
+def __getattr__(name: str):
+    """``ltlib.LongTailed``, imported when it is first asked for, because it needs torch."""
+    if name == "LongTailed":
+        from ltlib.data.subset import LongTailed
+
+        return LongTailed
+    raise AttributeError(f"module 'ltlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

