@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from ltlib import paths
+from ltlib.kernel import OwnKernel
 from ltlib.lesson import slides
 from ltlib.lesson.exercises import EXERCISES
 
@@ -59,7 +60,7 @@ def execute(notebook: NotebookNode, folder: Path, runs: str) -> None:
     # Jupyter Server names its session; with a name, training shows one moving line instead of a log.
     environment = os.environ | {"LTLIB_PROFILE": "lesson", "LTLIB_RUNS": runs, "JPY_SESSION_NAME": "build"}
     resources = {"metadata": {"path": str(folder)}}
-    options = {"timeout": 600, "kernel_name": "python3", "coalesce_streams": True}
+    options = {"timeout": 600, "kernel_name": "python3", "kernel_manager_class": OwnKernel, "coalesce_streams": True}
     NotebookClient(notebook, resources=resources, **options).execute(env=environment)
 
 

@@ -4,22 +4,22 @@ Each notebook is executed in a fresh kernel, its own cells in their order, and r
 the course is run on the student's function. One line an exercise says what came out. A cell that fails does not stop
 the others, one that takes too long is interrupted, and a notebook that cannot be read does not stop the next.
 
-What a student has written is executed with the rights of whoever grades, and could forge a verdict: grade strangers'
-notebooks in a container, and look at what is handed in.
+All notebooks are read before the first is executed. Each has its own folder for settings, caches and runs, and none of
+its processes outlives it. The course is compared with what it was before: a notebook that changes it ends the grading
+and is named (`ltlib.lesson.contain`). What a student has written is still executed with the rights of the teacher, and
+could forge its own verdict: grade strangers' notebooks in a container, and look at what is handed in.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
-import io
-import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,15 +27,20 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_output
 
-from ltlib.errors import InputError, check_choice
+from ltlib import paths
+from ltlib.errors import InputError, check_choice, one_line
 from ltlib.experiments.recipe import PROFILE
 from ltlib.files import write_atomic
-from ltlib.lesson import slides
+from ltlib.kernel import OwnKernel
+from ltlib.lesson import contain, slides
+from ltlib.results.formats import as_csv
 
 PROBE = ["checks the exercise above"]  # the tags of a cell that is put in
 WHOLE = 20  # a notebook may take so many times the limit of one cell
+MOST = 10_000  # letters of what a cell prints that are kept, the last ones
+REMARK = 300  # letters
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Verdict:
         notebook: the file.
         exercise: its name; empty where the notebook could not be read.
         verdict: ``correct``, ``wrong``, ``not done``, ``missing`` (no such function), ``fails`` (it raises),
-            ``too slow``, ``not reached`` (the kernel died or the notebook took too long before) or ``unreadable``.
+            ``too slow``, ``not reached`` (the kernel died or the notebook took too long before), ``unreadable``, or
+            ``changed the course`` (the notebook changed files of the course, and nothing in it counts).
         remark: why, in one line.
     """
 
@@ -56,7 +62,7 @@ class Verdict:
     remark: str = ""
 
     def __str__(self) -> str:
-        return f"{self.notebook}  {self.exercise:<24}{self.verdict:<12}{self.remark}".rstrip()
+        return one_line(f"{self.notebook}  {self.exercise:<24}{self.verdict:<12}{self.remark}".rstrip())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,19 +73,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", default=60, type=int, help="seconds that one cell may take (default 60)")
     parser.add_argument("--csv", type=Path, help="a new file for the verdicts")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes of the notebook, as Ctrl-C does
     try:
         verdicts = grade_all(options.notebooks, options.profile, options.limit, options.csv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the table holds the notebooks that were graded", file=sys.stderr)
+        return 130
     return int(any(verdict.verdict != "correct" for verdict in verdicts))
 
 
 def grade_all(files: list[Path], profile: str = "smoke", limit: int = 60, table: Path | None = None) -> list[Verdict]:
     """Grade one notebook after the other, print the verdicts, and keep them in ``table``, a CSV file.
 
+    The table is complete after each notebook, however the grading ends.
+
     Raises:
-        InputError: a file is missing, the table exists, or the profile or the limit is not allowed.
+        InputError: a file is missing, the table exists or cannot be written, the profile or the limit is not allowed,
+            or a notebook changed the course; the table then holds all verdicts up to that notebook.
     """
     check_choice("profile", profile, PROFILE)
     if limit < 1:
@@ -89,29 +102,52 @@ def grade_all(files: list[Path], profile: str = "smoke", limit: int = 60, table:
             raise InputError(f"{file} is no file: name the notebooks to grade.")
     if table and table.exists():
         raise InputError(f"{table} exists, and is not overwritten: name a new file.")
-    verdicts = []
-    for file in files:
-        found = grade(file, profile, limit)
+    handed_in = [(file, _bytes(file)) for file in files]  # before a notebook can change its neighbours
+    verdicts: list[Verdict] = []
+    _write(table, verdicts)
+    course = contain.fingerprint()
+    for file, content in handed_in:
+        found = grade(file, profile, limit, content)
+        spoilt = contain.spoilt(course, contain.fingerprint())
+        if spoilt:
+            found = [Verdict(str(file), "", "changed the course", _line(", ".join(spoilt)))]
         print("\n".join(map(str, found)), flush=True)
         verdicts += found
-        if table:
-            write_atomic(table, as_csv(verdicts).encode())
+        _write(table, verdicts)
+        if spoilt:
+            raise InputError(
+                f"{file} changed {len(spoilt)} files of the course or its environment ({', '.join(spoilt[:3])}), so "
+                "nothing after it can be trusted: restore them (git checkout, a new environment), and grade the rest."
+            )
     return verdicts
 
 
-def as_csv(verdicts: list[Verdict]) -> str:
-    """A table with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Verdict)])
-    writer.writeheader()
-    writer.writerows(asdict(verdict) for verdict in verdicts)
-    return text.getvalue()
-
-
-def grade(file: Path, profile: str = "smoke", limit: int = 60) -> list[Verdict]:
-    """One verdict for each exercise of the lesson that the notebook is."""
+def _bytes(file: Path) -> bytes:
     try:
-        notebook = nbformat.read(file, as_version=4)
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): make it readable, or leave it out.") from error
+
+
+def _write(table: Path | None, verdicts: list[Verdict]) -> None:
+    if table:
+        rows = [asdict(verdict) for verdict in verdicts]
+        header = ",".join(Verdict.__dataclass_fields__) + "\n"
+        write_atomic(table, (as_csv(rows) if rows else header).encode())
+
+
+def grade(file: Path, profile: str = "smoke", limit: int = 60, content: bytes | None = None) -> list[Verdict]:
+    """One verdict for each exercise of the lesson that the notebook is.
+
+    Args:
+        file: the notebook; it is executed in its folder.
+        profile: of the lesson.
+        limit: seconds that one cell may take.
+        content: of the file, if it was read before.
+    """
+    try:
+        text = (_bytes(file) if content is None else content).decode("utf-8")
+        notebook = nbformat.reads(text, as_version=4)
         names = exercises_of(notebook)
     except Exception as error:  # students hand in whatever there is
         return [Verdict(str(file), "", "unreadable", _line(error))]
@@ -157,18 +193,35 @@ def insert_checks(notebook: NotebookNode, names: list[str]) -> dict[str, Noteboo
     return probes
 
 
+class Clipped(NotebookClient):
+    """Keeps the last letters that a cell prints, and its errors; figures and tables are not looked at."""
+
+    def process_message(self, msg, cell, cell_index):
+        kind = msg["msg_type"]
+        if kind in ("display_data", "execute_result", "update_display_data", "clear_output") or kind[:4] == "comm":
+            return None
+        if kind != "stream":
+            return super().process_message(msg, cell, cell_index)
+        printed = next((output for output in cell.outputs if output.output_type == "stream"), None)
+        if printed is None:
+            printed = new_output("stream", name="stdout", text="")
+            cell.outputs.append(printed)
+        printed.text = (printed.text + msg["content"]["text"])[-MOST:]
+        return None
+
+
 def run(notebook: NotebookNode, folder: Path, profile: str, limit: int) -> str:
     """Execute all cells, come what may; the reason why the last ones were not reached, or an empty text."""
-    options = {"timeout": limit, "interrupt_on_timeout": True, "allow_errors": True, "coalesce_streams": True}
+    options = {"timeout": limit, "interrupt_on_timeout": True, "allow_errors": True, "kernel_manager_class": OwnKernel}
     options |= {"kernel_name": "python3", "shutdown_kernel": "immediate"}
-    client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options)
+    client = Clipped(notebook, resources={"metadata": {"path": str(folder)}}, **options)
     client.log.setLevel("CRITICAL")
     begun = []
     client.on_cell_execute = lambda cell, cell_index: begun.append(cell)
     whole, started = WHOLE * limit, time.monotonic()
-    with TemporaryDirectory() as runs:
-        environment = os.environ | {"LTLIB_PROFILE": profile, "LTLIB_RUNS": runs}
-        work = client.async_execute(env=environment, stderr=subprocess.DEVNULL)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as home, contain.no_process_left():
+        variables = contain.environment(Path(home), LTLIB_PROFILE=profile, LTLIB_DATA=str(paths.data_root().absolute()))
+        work = client.async_execute(env=variables, stderr=subprocess.DEVNULL)
         try:
             asyncio.run(asyncio.wait_for(work, whole))
         except (DeadKernelError, TimeoutError):  # nbclient takes its own cancelling for a dead kernel
@@ -198,7 +251,8 @@ def judge(name: str, probe: NotebookNode | None, stopped: str) -> tuple[str, str
 
 
 def _line(text: object) -> str:
-    return " ".join(str(text).split())
+    line = " ".join(str(text)[: 4 * REMARK].split())
+    return line if len(line) <= REMARK else f"{line[:REMARK]}..."
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 import csv
 import os
+import sys
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from ltlib.lesson import contain
 from ltlib.lesson import grade as grading
 from ltlib.lesson.exercises import EXERCISES
 from ltlib.lesson.release import release, solved
@@ -163,3 +166,140 @@ def test_every_exercise_of_every_lesson_is_found():
         names = [cell.id.removeprefix("exercise-") for cell in notebook.cells if cell.id.startswith("exercise-")]
         assert grading.exercises_of(notebook) == names
         assert set(grading.insert_checks(solved(notebook), names)) == set(names)
+
+
+def fake_course(tmp_path, monkeypatch):
+    """A package, an environment and lessons that a notebook may spoil without harm."""
+    package = tmp_path / "course" / "ltlib"
+    (package / "__pycache__").mkdir(parents=True)
+    (package / "loss.py").write_text("right = 1\n")
+    (package / "__pycache__" / "loss.pyc").write_bytes(b"compiled")
+    monkeypatch.setattr(contain.paths, "__file__", str(package / "paths.py"))
+    monkeypatch.setattr(contain.paths, "project", lambda: tmp_path / "course")
+    monkeypatch.setattr(contain.paths, "resources", lambda: tmp_path / "course")
+    monkeypatch.setattr(contain.sysconfig, "get_path", lambda name: str(tmp_path / "site"))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "module.py").write_text("right = 1\n")
+    return tmp_path / "course"
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("course/ltlib/loss.py", lambda file: file.write_text("right = 2\n")),
+        ("course/ltlib/loss.py", lambda file: file.unlink()),
+        ("course/ltlib/loss.py", lambda file: (file.unlink(), file.symlink_to("/etc/passwd"))),
+        ("course/ltlib/new.py", lambda file: file.write_text("")),
+        ("course/ltlib/__pycache__/loss.pyc", lambda file: file.write_bytes(b"compilee")),
+        ("course/tests/conftest.py", lambda file: (file.parent.mkdir(), file.write_text(""))),
+        ("course/notebooks/01.ipynb", lambda file: (file.parent.mkdir(), file.write_text(""))),
+        ("site/module.py", lambda file: (file.write_text("right = 2\n"), os.utime(file, ns=(1, 1)))),
+        ("site/sitecustomize.py", lambda file: file.write_text("")),
+    ],
+)
+def test_each_change_of_the_course_is_found(file, change, tmp_path, monkeypatch):
+    fake_course(tmp_path, monkeypatch)
+    before = contain.fingerprint()
+    assert contain.spoilt(before, contain.fingerprint()) == []
+    change(tmp_path / file)
+    assert contain.spoilt(before, contain.fingerprint()) == [str(tmp_path / file)]
+
+
+def test_a_compiled_module_that_is_planted_is_deleted(tmp_path, monkeypatch):
+    planted = fake_course(tmp_path, monkeypatch) / "ltlib" / "__pycache__" / "other.pyc"
+    before = contain.fingerprint()
+    planted.write_bytes(b"not what the source says")
+    assert contain.spoilt(before, contain.fingerprint()) == []
+    assert not planted.exists()
+
+
+def test_a_notebook_that_changes_the_course_ends_the_grading_and_is_named(hand_in, tmp_path, monkeypatch, capsys):
+    course, table = fake_course(tmp_path, monkeypatch), tmp_path / "verdicts.csv"
+    files = [hand_in(name=f"{name}.ipynb") for name in "abc"]
+    made = {"b.ipynb": course / "ltlib" / "loss.py"}
+
+    def execute(notebook, folder, profile, limit):
+        if ran[-1] in made:
+            made[ran[-1]].write_text("right = 2\n")
+        return ""
+
+    ran = []
+    monkeypatch.setattr(grading, "exercises_of", lambda notebook: ["step_counts"])
+    monkeypatch.setattr(grading, "run", execute)
+    graded = grading.grade
+    monkeypatch.setattr(grading, "grade", lambda file, *rest: ran.append(file.name) or graded(file, *rest))
+    assert grading.main([*map(str, files), "--csv", str(table)]) == 2
+    assert ran == ["a.ipynb", "b.ipynb"]
+    assert f"{files[1]} changed 1 files of the course" in capsys.readouterr().err
+    rows = list(csv.DictReader(table.open()))
+    assert [row["verdict"] for row in rows] == ["missing", "changed the course"]
+    assert str(made["b.ipynb"]) in rows[1]["remark"]
+
+
+def test_a_notebook_does_not_change_its_neighbours_home_or_what_is_handed_in(hand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr(contain, "fingerprint", dict)
+    place = tmp_path / "places"
+    prank = (
+        "import os, pathlib\n"
+        "pathlib.Path('second.ipynb').write_text('not JSON')\n"
+        "start = pathlib.Path(os.environ['IPYTHONDIR']) / 'profile_default' / 'startup'\n"
+        "start.mkdir(parents=True, exist_ok=True)\n"
+        "(start / 'prank.py').write_text('raise SystemExit')\n"
+        "names = ('HOME', 'IPYTHONDIR', 'MPLCONFIGDIR', 'LTLIB_CACHE', 'LTLIB_RUNS')\n"
+        f"open({str(place)!r}, 'a').write(' '.join(os.environ[name] for name in names) + '\\n')"
+    )
+    first, second = hand_in(prank, *answers()), hand_in(prank, *answers(), name="second.ipynb")
+    found = grading.grade_all([first, second])
+    assert [verdict.verdict for verdict in found] == ["correct"] * 6
+    one, two = (set(line.split()) for line in place.read_text().splitlines())
+    assert len(one) == len(two) == 5
+    assert not one & two
+    assert not any(os.path.exists(folder) for folder in one | two)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are found through a call of Linux")
+def test_no_process_of_a_notebook_outlives_it_though_it_leaves_everything_behind(hand_in, tmp_path):
+    child, escaped = tmp_path / "child.py", tmp_path / "escaped"
+    child.write_text(
+        "import os, pathlib, time\n"
+        "for _ in range(2):\n    if os.fork(): os._exit(0)\n    os.setsid()\n"
+        f"pathlib.Path({str(tmp_path / 'begun')!r}).write_text(str(os.getpid()))\n"
+        f"os.rename({str(tmp_path / 'begun')!r}, {str(escaped)!r})\ntime.sleep(600)"
+    )
+    escape = (
+        f"import os, subprocess, sys, time\nsubprocess.run([sys.executable, {str(child)!r}], env={{}})\n"
+        f"while not os.path.exists({str(escaped)!r}): time.sleep(0.05)"
+    )
+    assert verdicts(hand_in(escape, *answers())) == [("correct", "")] * 3
+    assert not psutil.pid_exists(int(escaped.read_text()))
+
+
+def test_megabytes_of_output_neither_stall_nor_hide_a_verdict(hand_in):
+    loud = f"{LINE}print('x' * 10**7)\n    print(*range(10**5), sep='\\n')\n    raise ValueError('y' * 10**6)"
+    _, *others = answers()
+    found = verdicts(hand_in("for _ in range(100): print('z' * 10**5)", loud, *others))
+    assert found[0][0] == "fails"
+    assert found[0][1].startswith("ValueError: yyy")
+    assert len(found[0][1]) < 320
+    assert found[1:] == [("correct", "")] * 2
+
+
+def test_what_a_cell_prints_is_kept_to_its_last_letters():
+    cell = new_code_cell("")
+    client = grading.Clipped(new_notebook(cells=[cell]))
+    for text in ("a" * 20_000, "the end"):
+        client.process_message({"msg_type": "stream", "content": {"name": "stdout", "text": text}}, cell, 0)
+    client.process_message({"msg_type": "display_data", "content": {"data": {"image/png": "x"}}}, cell, 0)
+    (output,) = cell.outputs
+    assert len(output.text) == grading.MOST
+    assert output.text.endswith("aaathe end")
+
+
+def test_a_formula_in_a_name_is_no_formula_in_the_table(tmp_path, monkeypatch):
+    bad, table = tmp_path / "=cmd|' calc'!A1.ipynb", tmp_path / "verdicts.csv"
+    bad.write_text("not JSON")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(contain, "fingerprint", dict)
+    assert grading.main([bad.name, "--csv", str(table)]) == 1
+    (row,) = csv.DictReader(table.open())
+    assert row["notebook"][0] not in "=+-@"
