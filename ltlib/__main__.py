@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
 import sys
 from typing import NoReturn
 
-from ltlib.errors import InputError, nearest
+from ltlib.errors import InputError, from_system, nearest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     A sweep that left runs unfinished ends with 1, anything that Ctrl-C stopped with 130, a closed pipe with 141.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # a terminal without ± shows ? and keeps the rest
     try:
         parsed, unknown = _parser().parse_known_args(arguments)
         options = vars(parsed)
@@ -35,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # of a disk or a file; what can be said better is said where it happens
+        print(f"error: {from_system(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command resumes after the last finished epoch", file=sys.stderr)

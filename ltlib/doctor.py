@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ltlib
 from ltlib import paths
 from ltlib.data.datasets import DATASETS
+from ltlib.errors import one_line
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "papermill", "nbval")
 
@@ -19,15 +21,23 @@ def examine() -> list[str]:
     """One line a fact; a line that begins with ``!!`` says what is wrong and what to do."""
     lines = [f"ltlib {ltlib.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"]
     lines.append(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    lines += _torch()
-    for variable, folder in (
-        ("LTLIB_DATA", paths.data_root()),
-        ("LTLIB_CACHE", paths.cache_root()),
-        ("LTLIB_RUNS", paths.runs_root()),
+    lines += _tried("torch", _torch)
+    for variable, place in (
+        ("LTLIB_DATA", paths.data_root),
+        ("LTLIB_CACHE", paths.cache_root),
+        ("LTLIB_RUNS", paths.runs_root),
     ):
-        lines.append(_folder(variable, folder))
-    lines.append(_data())
+        lines += _tried(variable, lambda variable=variable, place=place: [_folder(variable, place())])
+    lines += _tried("data", lambda: [_data()])
     return lines
+
+
+def _tried(what: str, look: Callable[[], list[str]]) -> list[str]:
+    """What ``look`` finds; on a broken machine what went wrong, because the doctor is asked just there."""
+    try:
+        return look()
+    except Exception as error:
+        return [f"!! {what}: {type(error).__name__}: {one_line(error)}"]
 
 
 def _version(name: str) -> str:

@@ -6,6 +6,7 @@ The command line prints the sentence and exits with status 2; a notebook shows i
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -39,6 +40,23 @@ def check_choice(what: str, value: object, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if value not in allowed:
         raise InputError(f"{what} {value!r} is not known.{nearest(str(value), allowed)}")
+
+
+def from_system(error: OSError) -> str:
+    """One sentence on what the operating system refused, and what helps."""
+    where = f" {one_line(error.filename)!r}" if error.filename is not None else ""
+    help_for = {
+        errno.EACCES: "change its permissions, or name another folder",
+        errno.EPERM: "change its owner, or name another folder",
+        errno.EROFS: "name a folder on a disk that can be written",
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.ENAMETOOLONG: "give a shorter name",
+        errno.EMFILE: "allow more open files (ulimit -n)",
+        errno.ENOMEM: "free some memory",
+    }
+    advice = help_for.get(error.errno or 0, "check the file or folder, and start again")
+    return f"The system refused to use{where or ' a file'} ({error.strerror or type(error).__name__}): {advice}."
 
 
 LINE_BREAKS = re.compile("[\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")

@@ -50,19 +50,42 @@ def resources() -> Path:
     return bundle if bundle.is_dir() else project()
 
 
+def user_path(path: str | Path, what: str) -> Path:
+    """A path as the user wrote it, with ``~`` and ``~user`` replaced.
+
+    Args:
+        path: of a file or folder, which need not exist.
+        what: the name of the setting, for the message.
+
+    Raises:
+        InputError: no such user, a null character, or a name longer than any file's.
+    """
+    try:
+        found = Path(path).expanduser()
+        os.lstat(found)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return found
+    except RuntimeError as error:  # of pathlib
+        raise InputError(f"{what}={str(path)!r} is the folder of a user who does not exist: write it out.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{what}={str(path)[:60]!r} is not a path ({reason}): name a folder.") from error
+    return found
+
+
 def data_root() -> Path:
     """Folder of downloads and users' data sets."""
-    return Path(os.environ.get("LTLIB_DATA") or project() / "data").expanduser()
+    return user_path(os.environ.get("LTLIB_DATA") or project() / "data", "LTLIB_DATA")
 
 
 def cache_root() -> Path:
     """Folder of decoded images."""
-    return Path(os.environ.get("LTLIB_CACHE") or project() / "data" / "cache").expanduser()
+    return user_path(os.environ.get("LTLIB_CACHE") or project() / "data" / "cache", "LTLIB_CACHE")
 
 
 def runs_root() -> Path:
     """Folder of all runs."""
-    return Path(os.environ.get("LTLIB_RUNS") or project() / "runs").expanduser()
+    return user_path(os.environ.get("LTLIB_RUNS") or project() / "runs", "LTLIB_RUNS")
 
 
 def make_folder(path: Path, variable: str) -> Path:

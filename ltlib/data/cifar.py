@@ -101,7 +101,7 @@ def load_cifar(name: str, data_dir: str = "") -> Dataset:
     Raises:
         InputError: a file is damaged, or nothing is there and it cannot be downloaded.
     """
-    root = Path(data_dir).expanduser() if data_dir else paths.data_root()
+    root = paths.user_path(data_dir, "data_dir") if data_dir else paths.data_root()
     folder = BINARY[name].folder
     for candidate in (root / folder, root):
         if candidate.name == folder and candidate.is_dir():
