@@ -109,6 +109,20 @@ def sweep(file: str, dry_run: bool, **options: str | None) -> int:
     return int(not dry_run and any(task.state != "finished" for task in tasks))
 
 
+def import_checkpoint(file: str, stage: str, class_order: str, **fields: str) -> None:
+    """Make a finished run of a checkpoint that the authors released, and print its table."""
+    from pathlib import Path
+
+    from ltlib.experiments.experiment import Experiment
+    from ltlib.experiments.imported import import_run
+    from ltlib.results import card
+
+    experiment = Experiment.parse(**_given(fields | {"profile": "paper", "seed": None}))
+    run = import_run(Path(file), experiment, stage=stage, class_order=class_order)
+    print("\n".join(card.as_lines(card.of_run(run))))
+    print(f"imported as {run.id}; everything is in {run.folder}")
+
+
 def robust(run: str, epsilon: str, norm: str, attack: str, images: str, surrogate: str | None) -> None:
     """Attack a finished run and print its robust accuracy with the checks behind it, or its table of transfer."""
     from ltlib.evaluation.robust import as_lines
@@ -300,6 +314,13 @@ def _parser() -> argparse.ArgumentParser:
         "--without-tls", action="store_const", const=True, help="use a cluster that runs code for all who reach it"
     )
     sweeper.add_argument("--dry-run", action="store_true", help="only print the runs, their states and commands")
+
+    importer = verb(verbs, "import", import_checkpoint)
+    importer.add_argument("file", help="a checkpoint as the authors' code writes it")
+    importer.add_argument("--stage", default="", help="1 or 2, of a method with two stages (default: what is in it)")
+    importer.add_argument("--class-order", default="descending", help="descending or ascending counts (ResLT)")
+    for name in ("method", "dataset", "imbalance_factor", "imbalance_type", "data_dir", "overrides"):
+        importer.add_argument(flag(name), help=FLAGS[name])
 
     attacker = verb(verbs, "robust", robust)
     attacker.add_argument("run", help="the id of a run, or its beginning")

@@ -71,13 +71,15 @@ def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_imag
         side: of an image in pixels.
     """
     method = _small(name, own, counts)
-    one = cost(recipe.backbone, len(counts), side, recipe.frozen)
+    backbones = {"network": recipe.backbone} | {name: str(own[name]) for name in ("natural",) if name in own}
     images, operations = 0, 0.0
     for stage in method.stages(recipe.epochs, recipe.schedule):
         batches = LENGTHS[stage.length](int(counts.sum()), recipe.batch_size)
         seen = stage.epochs * (int(counts.sum()) if stage.length == "all" else batches * recipe.batch_size)
         images += seen
-        operations += seen * _operations(method, stage.name, one.forward, one.training, own, side)
+        for network, passes in method.passes(stage).items():
+            one = cost(backbones[network], len(counts), side, recipe.frozen and network == "network")
+            operations += seen * (passes.forward * one.forward + passes.training * one.training)
     tested = stored_side(recipe.augmentation, side)
     trained = whole_side(recipe.augmentation, side) or tested
     storage = 3 * (int(counts.sum()) * trained**2 + test_images * tested**2)
@@ -106,22 +108,6 @@ def _sizes(experiment: Experiment) -> tuple[np.ndarray, int, int]:
 
 
 KNOWN = ", ".join((*BALANCED, *PRESETS))
-
-
-def _operations(method: Method, stage: str, forward: int, training: int, own: dict, side: int) -> float:
-    """Of one training image."""
-    if stage == "classifier":  # features are frozen: forward only
-        return forward
-    if not isinstance(method, methods.AdversarialTraining):
-        return training
-    attack = 2 * own["attack_steps"]  # forward, and backward by the image, in each step
-    clean_start = 1 if own["attack"] == "kl" else 0  # what the attack moves away from
-    learning = 6 if isinstance(method, methods.ALP | methods.TRADES | methods.LBGAT) else 3  # x' and x, or x' alone
-    total = (attack + clean_start + learning) * forward
-    if isinstance(method, methods.LBGAT):
-        natural = cost(own["natural"], len(method.counts), side)
-        total += natural.forward if isinstance(method, methods.BGAT) else natural.training
-    return total
 
 
 # One row a table of the three papers, as they ran it.

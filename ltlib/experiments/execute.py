@@ -23,6 +23,7 @@ from ltlib.experiments.experiment import Experiment, command
 from ltlib.experiments.plan import Plan, network, plan
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
+from ltlib.methods.method import hyperparameters
 from ltlib.training.device import choose_device, hardware, reproducible, resolve_precision, use_available_cores
 from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
@@ -159,8 +160,10 @@ def load(run: Run) -> Method:
     info = run.info
     if run.state != "finished":
         raise InputError(f"Run {run.id} is {run.state}: finish it before its weights can be loaded.")
-    untrained, counts = network(info["recipe"], info["data"]), torch.tensor(info["data"]["counts"])
-    method = methods.make(info["experiment"]["method"], untrained, counts, **info["hyperparameters"])
+    name, counts = info["experiment"]["method"], torch.tensor(info["data"]["counts"])
+    known = hyperparameters(methods.METHODS[name])  # an older run can have one that is no longer there
+    own = {setting: value for setting, value in info["hyperparameters"].items() if setting in known}
+    method = methods.make(name, network(name, info["recipe"], info["data"]), counts, **own)
     runs.fill(method, runs.read_weights(run), run)
     return method.eval()
 

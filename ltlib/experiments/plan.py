@@ -27,7 +27,7 @@ from ltlib.models.pretrained import load_pretrained
 
 # Raise this when the same settings give another result than before: a mended loss, another default.
 # It is part of the identity of a run, so results before and after are never taken for each other.
-REVISION = 1
+REVISION = 2
 
 # Fields of the recipe that do not change the result. What was in the lists, the fingerprint of the data says.
 # A recorded step does what the plain one does.
@@ -222,14 +222,16 @@ def _untrained(name: str, recipe: Recipe, own: dict[str, object], data: Prepared
     Raises:
         InputError: a hyper-parameter is out of range.
     """
-    return methods.make(name, network(asdict(recipe), data.description()), torch.from_numpy(data.counts), **own)
+    untrained = network(name, asdict(recipe), data.description())
+    return methods.make(name, untrained, torch.from_numpy(data.counts), **own)
 
 
-def network(recipe: dict, data: dict) -> Network:
-    """The untrained network of a recipe for these data, both as ``run.json`` holds them."""
+def network(method: str, recipe: dict, data: dict) -> Network:
+    """The untrained network of a recipe for these data, both as ``run.json`` holds them, as the method starts it."""
     mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
     frozen = recipe.get("frozen", False)
-    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen)
+    start = methods.METHODS[method].classifier_init
+    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen, start)
 
 
 def as_lines(planned: Plan) -> list[str]:

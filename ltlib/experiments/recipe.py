@@ -30,7 +30,7 @@ class Recipe(Options):
     Attributes:
         backbone: a key of ``ltlib.models.BACKBONES``.
         pretrained: start the backbone from the ImageNet weights of torchvision, downloaded once (240 MB the largest).
-        frozen: leave the backbone at those weights, and train one more block on it and the classifier.
+        frozen: leave the backbone at those weights, and train only its last block, from scratch, and the classifier.
         num_classes: classes of ``glyphs``; other data sets bring their own.
         image_size: side in pixels that the network sees, of ``glyphs``, or to resize images from files to; 0 keeps
             what is there. Where crops are resized (``resized_crop_flip``), images are stored 8/7 as large.

@@ -75,7 +75,7 @@ def from_stage1(first: Origin, own: dict[str, object], given: Collection[str], r
         InputError: the first stage has another network, two stages, or another loss than was asked for.
     """
     name = f"stage1={first.run.id}"
-    if "stage1" in first.own:
+    if "stage1" in METHODS[first.method].sources:
         raise InputError(f"{name} has two stages itself: name a run of one stage, such as mixup or cross_entropy.")
     if first.recipe["backbone"] != recipe.backbone:
         raise InputError(
@@ -85,19 +85,11 @@ def from_stage1(first: Origin, own: dict[str, object], given: Collection[str], r
         raise InputError(f"{name} and this experiment differ in frozen (true or false): give both the same.")
     if first.run.state == "finished" and not first.run.checkpoint.exists():
         raise InputError(f"{name} has lost its checkpoint {first.run.checkpoint}: train it again.")
-    trained_with = _stage1_loss(first.method, first.own)
+    trained_with = METHODS[first.method].as_stage1(first.own)
     for key, value in trained_with.items():
         if key in given and own[key] != value:
             raise InputError(f"{name} was trained with {key}={value}; leave {key}={own[key]} out.")
     return trained_with | {"stage1": first.run.id}
-
-
-def _stage1_loss(method: str, hyperparameters: dict[str, object]) -> dict[str, object]:
-    """The loss of a run of one stage, in the words of a method of two."""
-    return {
-        "mixup_alpha": hyperparameters.get("alpha" if method == "mixup" else "mixup_alpha", 0.0),
-        "balanced": method == "balanced_softmax" or hyperparameters.get("balanced", False),
-    }
 
 
 def take_over(run: Run, method: Method, device: torch.device) -> None:

@@ -276,9 +276,16 @@ def fill(module: nn.Module, weights: dict[str, Tensor], run: Run) -> None:
         InputError: they are those of another architecture.
     """
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(_current_names(weights))
     except RuntimeError as error:
         raise InputError(f"The weights of run {run.id} do not fit this network: train the run again.") from error
+
+
+def _current_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as methods call them today: before results 2, they also counted images, and wrapped the average."""
+    renamed = {"average.n_averaged": "averaged"}
+    names = {name: renamed.get(name, name.replace("average.module.", "average.")) for name in weights}
+    return {names[name]: tensor for name, tensor in weights.items() if name != "seen"}
 
 
 def as_text(rows: list[dict[str, object]]) -> str:

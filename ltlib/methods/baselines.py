@@ -7,6 +7,8 @@ n_y is the number of training images of class y, pi_y = n_y / N.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +16,6 @@ from torch import Tensor
 from ltlib.data.augment import mixup
 from ltlib.data.loader import Batch
 from ltlib.data.samplers import SAMPLERS
-from ltlib.distributed import world_size
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Stage, check_positive, check_weight
@@ -51,6 +52,10 @@ class Mixup(Method):
     def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
         """Stage 1 of MiSLAS on its own."""
         return LARGE[dataset] | {"alpha": 0.2} if dataset in LARGE else {}
+
+    @classmethod
+    def as_stage1(cls, hyperparameters: dict[str, object]) -> dict[str, object]:
+        return {"mixup_alpha": hyperparameters["alpha"], "balanced": False}
 
     def loss(self, batch: Batch) -> Tensor:
         return mixup_cross_entropy(self.network, batch, self.alpha)
@@ -166,8 +171,7 @@ class DeferredReweighting(Reweighting):
         super().__init__(network, counts, cb_beta=cb_beta)
         if not 0 <= drw_start <= 1:
             raise InputError(f"drw_start is a share of the epochs, from 0 to 1; got {drw_start}.")
-        self.drw_start, self.plain_images = drw_start, 0
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))  # training images so far, kept for a resume
+        self.drw_start, self.plain_epochs = drw_start, math.inf  # known when the stage begins
 
     @classmethod
     def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
@@ -176,16 +180,15 @@ class DeferredReweighting(Reweighting):
         return shared | ({"schedule": "step_ldam"} if dataset in ("cifar10", "cifar100") else {})
 
     def begin(self, stage: Stage) -> None:
-        # One stage, counted in images: a second one would begin with a new optimiser and a new schedule.
-        self.plain_images = round(self.drw_start * stage.epochs) * int(self.counts.sum())
+        # One stage with two phases: a second stage would begin with a new optimiser and a new schedule.
+        self.plain_epochs = round(self.drw_start * stage.epochs)
 
-    def class_weights(self) -> Tensor:
-        """The weights of the batch at hand, (K,): all 1 at first."""
-        return torch.where(self.seen >= self.plain_images, self.weights, 1.0)
+    def phase(self, progress: float) -> bool:
+        """Whether the weights have entered."""
+        return progress >= self.plain_epochs
 
     def loss(self, batch: Batch) -> Tensor:
-        weights = self.class_weights()
-        self.seen += len(batch.y) * world_size()
+        weights = self.weights if self.phase(batch.progress) else None
         return F.cross_entropy(self.training_logits(batch), batch.y, weight=weights)
 
     def training_logits(self, batch: Batch) -> Tensor:
@@ -211,6 +214,10 @@ class BalancedSoftmax(Method):
         super().__init__(network, counts)
         self.mixup_alpha = check_weight("mixup_alpha", mixup_alpha)
         self.register_buffer("prior", self.counts.log(), persistent=False)
+
+    @classmethod
+    def as_stage1(cls, hyperparameters: dict[str, object]) -> dict[str, object]:
+        return {"mixup_alpha": hyperparameters["mixup_alpha"], "balanced": True}
 
     def loss(self, batch: Batch) -> Tensor:
         # p_y = n_y exp(z_y) / sum_i n_i exp(z_i)

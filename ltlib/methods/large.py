@@ -16,7 +16,7 @@ _COMMON = {
 LARGE: dict[str, dict[str, object]] = {
     "imagenet_lt": _COMMON | {"backbone": "resnet50", "epochs": 180, "weight_decay": 5e-4},
     "inaturalist2018": _COMMON | {"backbone": "resnet50", "epochs": 200, "weight_decay": 1e-4},
-    # ResNet-152 as ImageNet left it, never trained further; one more block and the classifier are.
+    # ResNet-152 as ImageNet left it, never trained further, but for its last block, which starts from scratch.
     "places_lt": _COMMON
     | {"backbone": "resnet152", "epochs": 90, "weight_decay": 5e-4, "pretrained": True, "frozen": True},
 }

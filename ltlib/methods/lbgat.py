@@ -7,7 +7,6 @@ learn together, so that T's boundary becomes one that R can follow. Only R is us
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,17 +17,17 @@ from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.adversarial import AdversarialTraining
 from ltlib.methods.baselines import log_prior
-from ltlib.methods.method import check_weight
+from ltlib.methods.method import Passes, Stage, check_weight
 from ltlib.models import Network
 
 GUIDANCE = ("mse", "kl")
 COMPANIONS = ("trades", "alp")
 
 
-class LBGAT(AdversarialTraining):
-    """Both networks learn together: MSE(R(x_adv), T(x)) + CE(T(x), y) + alpha * companion.
+class Guided(AdversarialTraining):
+    """What BGAT and LBGAT share: MSE(R(x_adv), T(x)) + alpha * companion.
 
-    The released code is ``attack="kl"``, ``companion="trades"``; LBGAT0 and LBGAT6 of the paper are alpha 0 and 6.
+    The released code is ``attack="kl"``, ``companion="trades"``.
 
     Args:
         natural: T, a key of ``ltlib.models.BACKBONES``.
@@ -37,8 +36,6 @@ class LBGAT(AdversarialTraining):
         guidance: ``mse`` between the logits, averaged over the batch *and* the classes; or ``kl``, from T's
             prediction to R's, which the paper found worse.
         label_weight: of CE(R(x_adv), y), which the paper leaves out.
-        natural_tau: logit adjustment of T's own cross-entropy, as ``tau`` is of R's: with 1 T learns by Balanced
-            Softmax, and R inherits a boundary that the long tail has not moved.
         settings: see :class:`~ltlib.methods.adversarial.AdversarialTraining`. ``attack="cross_entropy"`` is ordinary
             PGD to the label; the released code attacks the KL even for alpha 0.
 
@@ -46,7 +43,8 @@ class LBGAT(AdversarialTraining):
         InputError: a value is not allowed.
     """
 
-    label = "LBGAT0"
+    learning_passes = 2
+    optional = ("natural.",)  # the released files hold R only
 
     def __init__(
         self,
@@ -58,7 +56,6 @@ class LBGAT(AdversarialTraining):
         companion: str = "trades",
         guidance: str = "mse",
         label_weight: float = 0.0,
-        natural_tau: float = 0.0,
         attack: str = "kl",
         **settings: object,
     ):
@@ -67,17 +64,16 @@ class LBGAT(AdversarialTraining):
         check_choice("guidance", guidance, GUIDANCE)
         self.alpha, self.label_weight = check_weight("alpha", alpha), check_weight("label_weight", label_weight)
         self.companion, self.guidance = companion, guidance
-        self.register_buffer("natural_prior", log_prior(self.counts, natural_tau), persistent=False)
         mean, std = (tuple(values.flatten().tolist()) for values in (network.normalize.mean, network.normalize.std))
         self.natural = models.make(natural, network.classifier.out_features, mean, std)
 
     @classmethod
     def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
-        """As the other adversarial methods, but with a first epoch at a fifth of the rate: without it CIFAR-10
-        collapses to chance.
+        """As the other adversarial methods, but with a first epoch at a fifth of the rate.
 
-        On Tiny ImageNet a reader of the paper saw nothing learnt at the rate of 0.1, and the author asks for a smaller
-        one without naming it (issue 7 of the code): 0.01 is ours, and nobody has tuned it.
+        The released script is for CIFAR-100 and has this first epoch. That CIFAR-10 collapses to chance without it is a
+        note of a third party. On Tiny ImageNet a reader of the paper saw nothing learnt at the rate of 0.1, and the
+        author asks for a smaller one without naming it (issue 7 of the code): 0.01 is ours and was never tuned.
         """
         recipe = super().published(dataset, imbalance_factor, backbone) | {"schedule": "step_lbgat"}
         return recipe | ({"lr": 0.01} if dataset == "tiny_imagenet" else {})
@@ -86,48 +82,74 @@ class LBGAT(AdversarialTraining):
         z_adv = robust(x_adv)
         # also where alpha is 0: R's BatchNorm sees adversarial and clean batches in turn
         z = robust(batch.x)
-        t = self.natural(batch.x).float()
-        total = self.guide(z_adv, t) + self.natural_loss(t, batch.y)
+        return self.combine(z_adv, z, self.natural(batch.x).float(), batch.y)
+
+    def combine(self, z_adv: Tensor, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The training loss from R(x_adv), R(x) and T(x), logits (B, K) each, and the labels."""
+        total = self.guide(z_adv, t)
         if self.alpha:
             total = total + self.alpha * self.accompany(z_adv, z)
         if self.label_weight:
-            total = total + self.label_weight * self.label_loss(z_adv, batch.y)
+            total = total + self.label_weight * self.label_loss(z_adv, y)
         return total
 
     def guide(self, z_adv: Tensor, t: Tensor) -> Tensor:
-        """MSE(R(x_adv), T(x)), without a stop-gradient: it pulls T as well."""
+        """MSE(R(x_adv), T(x)), without a stop-gradient: it pulls T as well, if T learns."""
         return F.mse_loss(z_adv, t) if self.guidance == "mse" else kl_to_clean(z_adv, t).mean()
-
-    def natural_loss(self, t: Tensor, y: Tensor) -> Tensor:
-        """CE(T(x) + natural_tau log n, y)."""
-        return F.cross_entropy(t + self.natural_prior, y)
 
     def accompany(self, z_adv: Tensor, z: Tensor) -> Tensor:
         """What alpha weighs."""
         return kl_to_clean(z_adv, z).mean() if self.companion == "trades" else F.mse_loss(z_adv, z)
 
 
-class BGAT(LBGAT):
+class LBGAT(Guided):
+    """Both networks learn together: MSE(R(x_adv), T(x)) + CE(T(x), y) + alpha * companion.
+
+    LBGAT0 and LBGAT6 of the paper are alpha 0 and 6.
+
+    Args:
+        natural_tau: logit adjustment of T's own cross-entropy, as ``tau`` is of R's: with 1 T learns by Balanced
+            Softmax, and R inherits a boundary that the long tail has not moved.
+        settings: see :class:`Guided`.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    label = "LBGAT0"
+
+    def __init__(self, network: Network, counts: Tensor, *, natural_tau: float = 0.0, **settings: object):
+        super().__init__(network, counts, **settings)
+        self.register_buffer("natural_prior", log_prior(self.counts, natural_tau), persistent=False)
+
+    def combine(self, z_adv: Tensor, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        # ... + CE(T(x) + natural_tau log n, y)
+        return super().combine(z_adv, z, t, y) + F.cross_entropy(t + self.natural_prior, y)
+
+    def passes(self, stage: Stage) -> dict[str, Passes]:
+        return super().passes(stage) | {"natural": Passes(training=1)}
+
+
+class BGAT(Guided):
     """T is trained already and frozen: MSE(R(x_adv), T(x)) + alpha * companion.
 
     On a long tail the run may be a balanced one: Balanced Softmax, cRT, MiSLAS or ResLT.
 
     Args:
         natural_run: id of a finished run on the same data, or its beginning: its network is T.
-        settings: see :class:`LBGAT`; ``natural`` is the backbone of that run, and ``natural_tau`` must stay 0.
+        settings: see :class:`Guided`; ``natural`` is the backbone of that run.
 
     Raises:
         InputError: a value is not allowed, or no run is named.
     """
 
     label = "BGAT"
+    sources = ("natural_run",)
 
     def __init__(self, network: Network, counts: Tensor, *, natural_run: str = "", **settings: object):
         super().__init__(network, counts, **settings)
         if not natural_run:
             raise InputError("bgat is guided by a trained network: name its run with overrides natural_run=ID.")
-        if self.natural_prior.any():
-            raise InputError("T does not learn in bgat: leave natural_tau out, and name a balanced run as natural_run.")
         self.natural_run = natural_run
         self.natural.requires_grad_(False)
 
@@ -137,6 +159,5 @@ class BGAT(LBGAT):
         self.natural.eval()
         return self
 
-    def natural_loss(self, t: Tensor, y: Tensor) -> Tensor:
-        """T does not learn."""
-        return torch.zeros((), device=t.device)
+    def passes(self, stage: Stage) -> dict[str, Passes]:
+        return super().passes(stage) | {"natural": Passes(forward=1)}

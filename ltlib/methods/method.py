@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -18,6 +18,16 @@ from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.methods.large import LARGE
 from ltlib.models import Network
+
+
+class Passes(NamedTuple):
+    """What one training image costs a network.
+
+    One forward pass is the unit. A backward pass costs one more by the images and one more by the weights.
+    """
+
+    forward: float = 0  #: units, each as expensive as a forward pass
+    training: int = 0  #: forward and backward passes that learn, images and weights; counted exactly for the network
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Method(nn.Module):
 
     Attributes:
         label: the name of the method with its published settings in every table, in the words of the papers.
+        classifier_init: how the classifier starts, see :func:`ltlib.models.make`.
+        sources: hyper-parameters that name a finished run to start from.
 
     Args:
         network: normalisation, backbone, classifier.
@@ -56,6 +68,8 @@ class Method(nn.Module):
     """
 
     label: ClassVar[str]
+    classifier_init: ClassVar[str] = "backbone"
+    sources: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, network: Network, counts: Tensor):
         super().__init__()
@@ -89,11 +103,12 @@ class Method(nn.Module):
         """Training loss of a batch, a scalar."""
         raise NotImplementedError
 
-    @property
-    def decided_by_host(self) -> str:
-        """The setting by which a step differs from the one before in more than its numbers, and which makes a GPU
-        wait for the host; empty if there is none."""
-        return ""
+    def passes(self, stage: Stage) -> dict[str, Passes]:
+        """What one training image costs in a stage, for each network.
+
+        The keys are ``network``, or the hyper-parameter that names another backbone.
+        """
+        return {"network": Passes(training=1)}
 
     def phase(self, progress: float) -> Hashable | None:
         """Which steps are alike: those of one phase differ only in the numbers inside their tensors.
@@ -103,7 +118,7 @@ class Method(nn.Module):
         Args:
             progress: of the batch at hand, see :class:`~ltlib.data.loader.Batch`.
         """
-        return None if self.decided_by_host else ()
+        return ()
 
     def after_step(self) -> None:
         """Called after each step of the optimiser."""
@@ -111,6 +126,42 @@ class Method(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """What is evaluated: images in [0, 1] (B, 3, H, W) -> logits (B, K)."""
         return self.network(x)
+
+    @classmethod
+    def as_stage1(cls, hyperparameters: dict[str, object]) -> dict[str, object]:
+        """A run of this method as the first stage of another: its loss, in the hyper-parameters of ``TwoStage``."""
+        return {"mixup_alpha": 0.0, "balanced": False}
+
+    def weight_norms(self) -> Tensor:
+        """||w_k|| of each row of the classifier as it is used, (K,), scales and branches folded in.
+
+        Raises:
+            InputError: the classifier is not linear.
+        """
+        return self.plain_weights(self.state_dict())["classifier.weight"].norm(dim=1)
+
+    # Checkpoints that the authors released
+
+    optional: ClassVar[tuple[str, ...]] = ()  # beginnings of our names that such a file may lack
+
+    @classmethod
+    def released_name(cls, name: str, backbone: nn.Module) -> str | None:
+        """Our name of a tensor in a file of the authors; None for one that is not used.
+
+        Args:
+            name: theirs, without ``module.`` in front; the new block of Places-LT has ``block.`` in front.
+            backbone: ours, whose class knows the names of its own layers.
+
+        Raises:
+            InputError: no released file has such a backbone.
+        """
+        part, _, rest = name.partition(".")
+        if part in ("fc", "linear"):
+            return f"network.classifier.{rest}"
+        if not hasattr(backbone, "released_name"):
+            raise InputError(f"No released checkpoint has the backbone {type(backbone).__name__}: choose another one.")
+        own = backbone.released_name(name)
+        return own and f"network.backbone.{own}"
 
     @staticmethod
     def plain_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

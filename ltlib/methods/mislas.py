@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltlib.data.augment import mixup
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.baselines import mixup_cross_entropy
 from ltlib.methods.large import LARGE
-from ltlib.methods.method import Method, Stage, check_positive
+from ltlib.methods.method import Method, Passes, Stage, check_positive
 from ltlib.models import Network
 
 SHAPES = ("concave", "linear", "convex", "power")
@@ -105,12 +106,15 @@ def optimal_gap(eps: float, num_classes: int, form: str = "code") -> float:
 class TwoStage(Method):
     """Decoupled training: a representation on the data as they are, then a classifier on balanced data.
 
-    Stage 2 trains z = diag(s)(r W + dW)^T f(x) on frozen features f: the subclasses choose r, dW and s.
+    Stage 2 trains z = diag(s)(r W + dW)^T f(x) on frozen features f: the subclasses choose r, dW and s. The arguments
+    are many because each of them is a name that overrides can use.
 
     Args:
-        mixup_alpha: of mixup in stage 1; 0 does without.
+        mixup_alpha: of mixup in stage 1; 0 trains without.
         balanced: train stage 1 by Balanced Softmax (arXiv 2007.10740) instead of cross-entropy.
         stage2_epochs: of the second stage, counted in sizes of the long-tailed set.
+        stage2_mixup_alpha: of mixup in stage 2; 0, as in all released configurations, trains without. Table 1 of the
+            paper compares both: mixup there lowers the ECE of cRT and raises that of LWS, at the same accuracy.
         shift_bn: let the running statistics of BatchNorm follow the balanced stream in stage 2.
         smooth_head, smooth_tail, smooth_shape, smooth_power: of the loss in stage 2, see :func:`smoothing`.
         smooth_form: see :func:`label_aware_smoothing`.
@@ -120,10 +124,11 @@ class TwoStage(Method):
         InputError: a value is out of its range.
     """
 
+    sources = ("stage1",)
     reset_classifier = False  # r = 0: forget W
     learn_classifier = False  # dW
     learn_scale = False  # s
-    lr_factor = 1.0  # of W against s
+    lr_factor = 1.0  # learning rate of W over that of s
 
     def __init__(
         self,
@@ -133,6 +138,7 @@ class TwoStage(Method):
         mixup_alpha: float = 0.0,
         balanced: bool = False,
         stage2_epochs: int = 10,
+        stage2_mixup_alpha: float = 0.0,
         shift_bn: bool = False,
         smooth_head: float = 0.0,
         smooth_tail: float = 0.0,
@@ -142,8 +148,9 @@ class TwoStage(Method):
         stage1: str = "",
     ):
         super().__init__(network, counts)
-        if mixup_alpha < 0:
-            raise InputError(f"mixup_alpha must be at least 0, and 0 means no mixup; got {mixup_alpha}.")
+        for name, value in (("mixup_alpha", mixup_alpha), ("stage2_mixup_alpha", stage2_mixup_alpha)):
+            if value < 0:
+                raise InputError(f"{name} must be at least 0, and 0 means no mixup; got {value}.")
         check_positive("stage2_epochs", stage2_epochs)
         check_choice("smooth_form", smooth_form, FORMS)
         eps = smoothing(self.counts, smooth_head, smooth_tail, smooth_shape, smooth_power)
@@ -151,7 +158,8 @@ class TwoStage(Method):
         prior = self.counts.log() if balanced else torch.zeros_like(self.counts)
         self.register_buffer("prior", prior, persistent=False)
         self.scale = nn.Parameter(torch.ones(len(counts)))
-        self.mixup_alpha, self.stage2_epochs, self.shift_bn = mixup_alpha, stage2_epochs, shift_bn
+        self.mixup_alpha, self.stage2_mixup_alpha = mixup_alpha, stage2_mixup_alpha
+        self.stage2_epochs, self.shift_bn = stage2_epochs, shift_bn
         self.smooth_form, self.stage1 = smooth_form, stage1
         self.in_stage2 = False
 
@@ -160,6 +168,17 @@ class TwoStage(Method):
         # The released code cuts stage 2's endless stream one batch late: ceil(N/B) + 1 batches an "epoch".
         second = Stage("classifier", self.stage2_epochs, "class_balanced_cyclic", "cosine", length="one_more")
         return (second,) if self.stage1 else (first, second)
+
+    def loss(self, batch: Batch) -> Tensor:
+        return self.classifier_loss(batch) if self.in_stage2 else self.representation_loss(batch)
+
+    # Stage 1
+
+    def representation_loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy with mixup, or Balanced Softmax, of the whole network."""
+        return mixup_cross_entropy(self.network, batch, self.mixup_alpha, self.prior)
+
+    # Stage 2
 
     def begin(self, stage: Stage) -> None:
         self.in_stage2 = stage.name == "classifier"
@@ -185,12 +204,29 @@ class TwoStage(Method):
         groups = groups if self.learn_classifier else []
         return groups + ([{"params": [self.scale]}] if self.learn_scale else [])
 
-    def loss(self, batch: Batch) -> Tensor:
-        if not self.in_stage2:
-            return mixup_cross_entropy(self.network, batch, self.mixup_alpha, self.prior)
+    def passes(self, stage: Stage) -> dict[str, Passes]:
+        return {"network": Passes(forward=1)} if stage.name == "classifier" else super().passes(stage)
+
+    def classifier_loss(self, batch: Batch) -> Tensor:
+        """Smoothed cross-entropy of the classifier on frozen features."""
+        if not self.stage2_mixup_alpha:
+            return self.smoothed(self.frozen_logits(batch.x), batch.y)
+        x, y_a, y_b, lam = mixup(batch.x, batch.y, self.stage2_mixup_alpha)
+        z = self.frozen_logits(x)
+        # lambda L(z, y) + (1 - lambda) L(z, y_partner), L the smoothed loss
+        return lam * self.smoothed(z, y_a) + (1 - lam) * self.smoothed(z, y_b)
+
+    def frozen_logits(self, x: Tensor) -> Tensor:
+        """Logits (B, K) whose gradient ends at the features."""
         with torch.no_grad():  # convolutions, gamma and beta stay; only the running statistics may move
-            features = self.network.features(batch.x)
-        return label_aware_smoothing(self.classify(features).float(), batch.y, self.eps, self.smooth_form)
+            features = self.network.features(x)
+        return self.classify(features).float()
+
+    def smoothed(self, z: Tensor, y: Tensor) -> Tensor:
+        """The loss of stage 2 with the factors of this method, a scalar."""
+        return label_aware_smoothing(z, y, self.eps, self.smooth_form)
+
+    # Evaluation
 
     def classify(self, features: Tensor) -> Tensor:
         """z = s * (W f + b), features (B, D) -> logits (B, K): the scale multiplies the bias too."""
@@ -198,6 +234,13 @@ class TwoStage(Method):
 
     def logits(self, x: Tensor) -> Tensor:
         return self.classify(self.network.features(x))
+
+    optional = ("scale",)  # cRT has none
+
+    @classmethod
+    def released_name(cls, name: str, backbone: nn.Module) -> str | None:
+        """``learned_norm`` is the scale of MiSLAS's code, ``scales`` that of Kang et al."""
+        return "scale" if name in ("learned_norm", "scales") else super().released_name(name, backbone)
 
     @staticmethod
     def plain_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -279,7 +322,7 @@ CONFIGURATIONS = {
     "cifar100": {100: (0.4, 0.1, True, 0.2), 50: (0.3, 0.0, True, 0.1), 10: (0.2, 0.0, True, 0.1)},
 }
 
-# The same on the large sets: ResNet-50, ResNet-50, and ResNet-152, of which only the added block shifts its statistics.
+# The same on the large sets: ResNet-50 twice, and ResNet-152, of which only the new last block shifts its statistics.
 LARGE_CONFIGURATIONS = {
     "imagenet_lt": (0.3, 0.0, True, 0.05),
     "inaturalist2018": (0.3, 0.0, True, 0.05),

@@ -26,6 +26,7 @@ GROUPS = ("counts", "paper")
 TRANSFORMS = ("batch_norm", "convolution")
 POOL_FIRST = ("never", "evaluation", "always")
 EVALUATIONS = ("plain", "tau_normalized")
+RELEASED_BRANCHES = {"BNH": "norms.0", "BNM": "norms.1", "BNT": "norms.2"}
 
 # The first class of S_M and the first of S_T, classes sorted by descending count: fixed in the released code, the
 # same at every imbalance factor, and not the groups of its reports. iNaturalist (8,142 classes) has no T.
@@ -124,7 +125,8 @@ class ConvolutionBranches(nn.Module):
         self.branches = branches
         self.conv = nn.Conv2d(channels, branches * channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(branches * channels)
-        nn.init.kaiming_normal_(self.conv.weight)
+        # N(0, 2 / fan_out); the authors' layer always has three branches, also on iNaturalist, where two are used
+        nn.init.normal_(self.conv.weight, std=math.sqrt(2 / (3 * channels)))
 
     def forward(self, maps: Tensor) -> Tensor:
         features = F.relu(self.norm(self.conv(maps))).mean((2, 3))
@@ -156,6 +158,7 @@ class ResLT(Method):
     """
 
     label = "ResLT"
+    classifier_init = "pytorch"  # the released code draws the CIFAR network by kaiming and leaves its classifier out
 
     def __init__(
         self,
@@ -194,6 +197,10 @@ class ResLT(Method):
         self.register_buffer("prior", n.log(), persistent=False)
         self.beta, self.pool_first, self.evaluation = beta, pool_first, evaluation
         self.gamma, self.clip = gamma, clip
+
+    @classmethod
+    def as_stage1(cls, hyperparameters: dict[str, object]) -> dict[str, object]:
+        return {"mixup_alpha": 0.0, "balanced": hyperparameters["balanced"]}
 
     def stages(self, epochs: int, schedule: str) -> tuple[Stage, ...]:
         return (Stage("train", epochs, "instance_balanced", schedule, length="drop_last"),)
@@ -238,6 +245,16 @@ class ResLT(Method):
     def logits(self, x: Tensor) -> Tensor:
         """z_H + z_M + z_T: the bias of the shared classifier enters once for each branch."""
         return self.branch_logits(x).sum(0)
+
+    @classmethod
+    def released_name(cls, name: str, backbone: nn.Module) -> str | None:
+        """CIFAR has BNH, BNM and BNT beside ``model``; the large sets have ``finalBlock``."""
+        part, _, rest = name.partition(".")
+        if part in RELEASED_BRANCHES:
+            return f"branches.{RELEASED_BRANCHES[part]}.{rest}"
+        if part == "finalBlock":  # convolution, BatchNorm
+            return f"branches.{'conv' if rest.startswith('0.') else 'norm'}.{rest[2:]}"
+        return super().released_name(name.removeprefix("model."), backbone)
 
     @staticmethod
     def plain_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

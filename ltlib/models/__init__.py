@@ -7,7 +7,8 @@ from functools import partial
 from torch import nn
 
 from ltlib.errors import check_choice
-from ltlib.models.large import LargeResNet, OneMoreBlock
+from ltlib.models.initial import CLASSIFIER_INITS, INITS
+from ltlib.models.large import LargeResNet, NewLastBlock
 from ltlib.models.resnet import CifarResNet, Network
 from ltlib.models.wide_resnet import PreActResNet18, ResNet18, WideResNet
 
@@ -17,8 +18,9 @@ BACKBONES = {
     "resnet18": partial(ResNet18, (1, 2, 2, 2)),
     "resnet18_lbgat": partial(ResNet18, (1, 1, 2, 2)),
     "preact_resnet18": PreActResNet18,
-    # depth = 6 * blocks + 4. WRN-34-10 is the network of the adversarial tables; the small ones are for lessons.
-    **{f"wrn{6 * n + 4}_{width}": partial(WideResNet, n, width) for n, width in ((1, 2), (2, 2), (5, 10))},
+    # depth = 6 * blocks + 4. WRN-34-10 is the network of the adversarial tables, some of which have WRN-34-20 or
+    # WRN-28-10 too. The small ones are for lessons.
+    **{f"wrn{6 * n + 4}_{w}": partial(WideResNet, n, w) for n, w in ((1, 2), (2, 2), (4, 10), (5, 10), (5, 20))},
     # The networks of ImageNet-LT, iNaturalist 2018 and Places-LT. The ResNeXts are 32x4d, as in the papers.
     "resnet10": partial(LargeResNet, "BasicBlock", (1, 1, 1, 1)),
     "resnet50": partial(LargeResNet, "Bottleneck", (3, 4, 6, 3)),
@@ -29,17 +31,33 @@ BACKBONES = {
 }
 
 
-def make(name: str, num_classes: int, mean: tuple[float, ...], std: tuple[float, ...], frozen: bool = False) -> Network:
-    """The network called ``name``: normalisation, backbone and linear classifier.
+def make(
+    name: str,
+    num_classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    frozen: bool = False,
+    classifier_init: str = "backbone",
+) -> Network:
+    """The network called ``name``: normalisation, backbone and linear classifier, with the weights it starts from.
 
-    With ``frozen`` the backbone never changes, and one more block on it learns: see
-    :class:`~ltlib.models.large.OneMoreBlock`.
+    Args:
+        name: a key of ``BACKBONES``.
+        num_classes: K.
+        mean, std: per channel, subtracted and divided by inside the network.
+        frozen: the backbone never changes except for its last block, which starts from scratch: see
+            :class:`~ltlib.models.large.NewLastBlock`.
+        classifier_init: ``backbone`` starts the classifier as the papers with this backbone do, ``pytorch`` as
+            PyTorch does; see :mod:`ltlib.models.initial`.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: a name is unknown, or only networks for large images can be ``frozen``.
     """
     check_choice("backbone", name, BACKBONES)
+    check_choice("classifier_init", classifier_init, CLASSIFIER_INITS)
     backbone = BACKBONES[name]()
     if frozen:
-        backbone = OneMoreBlock(backbone)
-    return Network(mean, std, backbone, nn.Linear(backbone.features, num_classes))
+        backbone = NewLastBlock(backbone)
+    network = Network(mean, std, backbone, nn.Linear(backbone.features, num_classes))
+    INITS[backbone.init](network if classifier_init == "backbone" else backbone)
+    return network

@@ -1,4 +1,4 @@
-"""The networks of the large data sets: torchvision's ResNets and ResNeXts, taken apart as the house needs them.
+"""The networks of the large data sets: torchvision's ResNets and ResNeXts, taken apart as the methods need them.
 
 torchvision builds every layer. It takes a second to import, so it is imported where such a network is made.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from torch import Tensor, nn
+
+from ltlib.errors import InputError
 
 
 class LargeResNet(nn.Module):
@@ -21,7 +23,7 @@ class LargeResNet(nn.Module):
         shape: ``groups`` and ``width_per_group`` of a ResNeXt.
     """
 
-    init_mode = None  # torchvision draws the weights as the papers' code does
+    init = "torchvision"
 
     def __init__(self, block: str, blocks: tuple[int, int, int, int], **shape: int):
         super().__init__()
@@ -41,40 +43,59 @@ class LargeResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x).mean((2, 3))
 
+    @staticmethod
+    def released_name(name: str) -> str:
+        """Our name of a tensor of the ResNets of MiSLAS, ResLT and Kang et al., which are named as torchvision's."""
+        return f"layers.{name}"
 
-class OneMoreBlock(nn.Module):
-    """A frozen backbone and one bottleneck block D -> D/4 -> D on its maps, which learns: how Places-LT is trained.
 
-    The backbone keeps its weights and stays in evaluation mode, whatever a method asks of the whole.
+class NewLastBlock(nn.Module):
+    """A frozen backbone whose last block starts from scratch and learns: how MiSLAS trains on Places-LT.
+
+    ResNet-152 has blocks (3, 8, 36, 3). The first 49 of these 50 keep their ImageNet weights and stay in evaluation
+    mode, whatever a method asks of the whole. The last one, 2048 -> 512 -> 2048, is drawn as PyTorch draws it.
 
     Args:
-        frozen: a backbone with ``maps``.
+        backbone: taken apart here.
+
+    Raises:
+        InputError: the backbone is not one of the networks for large images.
     """
 
-    init_mode = None
+    init = "torchvision"
 
-    def __init__(self, frozen: nn.Module):
+    def __init__(self, backbone: nn.Module):
         super().__init__()
-        from torchvision.models.resnet import Bottleneck
-
-        self.features = frozen.features
-        self.frozen = frozen.eval().requires_grad_(False)
-        self.block = Bottleneck(self.features, self.features // Bottleneck.expansion)
+        if not isinstance(backbone, LargeResNet):
+            raise InputError("frozen=true needs a ResNet or ResNeXt for large images, such as backbone=resnet152.")
+        self.features = backbone.features
+        stage = backbone.layers.layer4
+        self.block = stage[-1]
+        self.replaced = f"layer4.{len(stage) - 1}."  #: names of the pretrained weights that are not used
+        del stage[-1]
+        for module in self.block.modules():
+            if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+                module.reset_parameters()
+        self.frozen = backbone.eval().requires_grad_(False)
 
     def maps(self, x: Tensor) -> Tensor:
-        """Feature maps before pooling, shaped as those of the frozen backbone."""
+        """Feature maps before pooling, (B, D, H/32, W/32)."""
         return self.block(self.frozen.maps(x))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x).mean((2, 3))
 
-    def train(self, mode: bool = True) -> OneMoreBlock:
-        """As ``nn.Module.train``, for the block alone."""
+    def released_name(self, name: str) -> str:
+        """Our name of a tensor of MiSLAS on Places-LT, which keeps the new block apart."""
+        return name if name.startswith("block.") else f"frozen.{LargeResNet.released_name(name)}"
+
+    def train(self, mode: bool = True) -> NewLastBlock:
+        """As ``nn.Module.train``, for the new block only."""
         super().train(mode)
         self.frozen.eval()
         return self
 
-    def requires_grad_(self, requires_grad: bool = True) -> OneMoreBlock:
-        """As ``nn.Module.requires_grad_``, for the block alone."""
+    def requires_grad_(self, requires_grad: bool = True) -> NewLastBlock:
+        """As ``nn.Module.requires_grad_``, for the new block only."""
         self.block.requires_grad_(requires_grad)
         return self

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ltlib.errors import InputError
+from ltlib.models.large import NewLastBlock
 from ltlib.models.resnet import Network
 
 # backbone: its entry in torchvision.models. ResNet-10 and ResNeXt-101 32x4d have no weights there.
@@ -29,14 +30,16 @@ def load_pretrained(network: Network, name: str) -> None:
     """Give the backbone of ``network`` the ImageNet weights of torchvision, all but their classifier.
 
     Args:
-        network: made of the backbone ``name``, also where that is frozen under one more block.
+        network: made of the backbone ``name``. Where that is frozen, its new last block gets no weights.
         name: a key of ``PRETRAINED``.
 
     Raises:
         InputError: there is no network to download from, or the file is damaged.
     """
-    weights = {key: tensor for key, tensor in read(address(name)).items() if not key.startswith("fc.")}
-    backbone = getattr(network.backbone, "frozen", network.backbone)
+    backbone, left_out = network.backbone, ("fc.",)
+    if isinstance(backbone, NewLastBlock):
+        backbone, left_out = backbone.frozen, ("fc.", backbone.replaced)
+    weights = {key: tensor for key, tensor in read(address(name)).items() if not key.startswith(left_out)}
     backbone.layers.load_state_dict(weights)
 
 

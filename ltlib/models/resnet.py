@@ -38,6 +38,7 @@ class CifarResNet(nn.Module):
     """
 
     features = 64
+    init = "kaiming"
 
     def __init__(self, blocks: int):
         super().__init__()
@@ -53,6 +54,14 @@ class CifarResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # The mean, rather than adaptive pooling, whose backward pass is not deterministic on a GPU.
         return self.maps(x).mean((2, 3))
+
+    @staticmethod
+    def released_name(name: str) -> str:
+        """Our name of a tensor of the ResNet-32 of MiSLAS and ResLT: ``layer1.0.conv1.weight`` and the like."""
+        for theirs, ours in (("conv1.", "stem.0."), ("bn1.", "stem.1."), ("layer", "stage")):
+            if name.startswith(theirs):
+                return ours + name.removeprefix(theirs)
+        return name
 
 
 def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
@@ -80,10 +89,6 @@ class Network(nn.Module):
         self.normalize = Normalize(mean, std)
         self.backbone = backbone
         self.classifier = classifier
-        mode = getattr(backbone, "init_mode", "fan_in")
-        for module in self.modules():
-            if mode and isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, mode=mode)
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps before pooling, (B, D, h, w)."""

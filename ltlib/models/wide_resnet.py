@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,12 +36,12 @@ class WideResNet(nn.Module):
         width: factor of the channels 16, 32, 64.
     """
 
-    init_mode = "fan_out"
+    init = "wide"
 
     def __init__(self, blocks: int, width: int):
         super().__init__()
         channels = [16, 16 * width, 32 * width, 64 * width]
-        self.features = channels[-1]
+        self.blocks, self.features = blocks, channels[-1]
         self.stem = _conv(3, 16, 3)
         self.stages = nn.Sequential(
             *(
@@ -57,6 +59,18 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x).mean((2, 3))
 
+    def released_name(self, name: str) -> str | None:
+        """Our name of a tensor of TRADES and LBGAT: ``block2.layer.0.convShortcut.weight`` and the like.
+
+        None for ``sub_block1``, a copy of the first block that their network has and never uses.
+        """
+        if name.startswith("sub_block1."):
+            return None
+        if block := re.fullmatch(r"block(\d)\.layer\.(\d+)\.(.+)", name):
+            number = (int(block[1]) - 1) * self.blocks + int(block[2])
+            return f"stages.{number}.{block[3].replace('convShortcut', 'shortcut')}"
+        return name.replace("conv1.", "stem.").replace("bn1.", "norm.")
+
 
 class PreActResNet18(nn.Module):
     """PreActResNet-18 with a 3x3 stem and a last BatchNorm, as in the code of Rice et al. 2020 (arXiv 2002.11569).
@@ -65,6 +79,7 @@ class PreActResNet18(nn.Module):
     """
 
     features = 512
+    init = "pytorch"
 
     def __init__(self):
         super().__init__()
@@ -112,6 +127,7 @@ class ResNet18(nn.Module):
     """
 
     features = 512
+    init = "pytorch"
 
     def __init__(self, strides: tuple[int, int, int, int]):
         super().__init__()
@@ -131,3 +147,10 @@ class ResNet18(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.maps(x).mean((2, 3))
+
+    @staticmethod
+    def released_name(name: str) -> str:
+        """Our name of a tensor of the ResNet-18 of LBGAT and AT-BSL: ``layer2.0.shortcut.0.weight`` and the like."""
+        if block := re.fullmatch(r"layer(\d)\.(\d)\.(.+)", name):
+            return f"stages.{2 * (int(block[1]) - 1) + int(block[2])}.{block[3]}"
+        return name.replace("conv1.", "stem.0.").replace("bn1.", "stem.1.")

@@ -1,7 +1,7 @@
 """The learning-rate schedules of the papers, as pure functions: epoch -> factor of the base rate.
 
-Epochs are counted from 0 and rates change once an epoch. Published for one length, each is written in
-fractions of the length, so that it keeps its shape in a shorter run.
+Epochs are counted from 0 and rates change once per epoch. Each schedule was published for one length. Most are
+written in fractions of it and keep their shape in a shorter run; ``step_trades`` and warm-ups that say so count epochs.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ def step_lbgat(epoch: int, epochs: int) -> float:
 
 
 def step_trades(epoch: int, epochs: int) -> float:
-    """TRADES, and with it AT and ALP: as `step_lbgat`, but without the slow first epoch."""
-    return _decay(epoch, epochs, 0.75, 0.9)
+    """TRADES and AT-BSL: x0.1, x0.01 and x0.001 from the 75th, 90th and 100th epoch on, whatever the length.
+
+    TRADES stops after the 76th epoch, so these are epochs and not fractions. A run of fewer than 75 keeps its rate.
+    """
+    return 0.1 ** sum(epoch + 1 >= decay for decay in (75, 90, 100))
 
 
 def cosine(epoch: int, epochs: int) -> float:
@@ -49,11 +52,8 @@ def cosine(epoch: int, epochs: int) -> float:
 
 
 def cosine_warmup(epoch: int, epochs: int) -> float:
-    """ResLT on ImageNet-LT: (e+1)/5 for five epochs (of 180), then (1 + cos(pi (e-4)/(E-4))) / 2."""
-    warmup = round(5 / 180 * epochs)
-    if epoch < warmup:
-        return (epoch + 1) / warmup
-    return cosine(epoch - max(warmup - 1, 0), epochs - max(warmup - 1, 0))
+    """ResLT on ImageNet-LT: (e+1)/5 for five epochs at every length, then (1 + cos(pi (e-4)/(E-4))) / 2."""
+    return (epoch + 1) / 5 if epoch < 5 else cosine(epoch - 4, epochs - 4)
 
 
 def constant(epoch: int, epochs: int) -> float:

@@ -30,6 +30,12 @@ def test_images_are_floats_in_unit_range_and_the_source_is_untouched():
     assert torch.equal(IMAGES, before)
 
 
+def test_progress_counts_epochs_by_images_and_every_epoch_begins_on_a_whole_number():
+    assert [b.progress for b in loader(epochs=3).epoch(2)] == [2.0, 2.4, 2.8]
+    assert [b.progress for b in loader(epochs=3, length="drop_last").epoch(0)] == [0.0, 0.5]
+    assert isinstance(next(loader().epoch(0)).progress, float)
+
+
 def test_drop_last_gives_full_batches_only_and_other_images_each_epoch():
     dropping = loader(length="drop_last", epochs=20)
     torch.manual_seed(0)

@@ -1,9 +1,14 @@
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from ltlib import methods, models
+from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.experiments import costs
 from ltlib.experiments.costs import price
 from ltlib.experiments.experiment import Experiment
+from ltlib.methods.method import hyperparameters
 from ltlib.models.cost import cost
 
 
@@ -18,14 +23,50 @@ def test_two_stages_count_their_own_images_and_passes():
 
 
 @pytest.mark.parametrize(
-    ("method", "passes", "natural"),
-    [("at", 20 + 3, 0), ("at_bsl", 20 + 3, 0), ("trades", 20 + 1 + 6, 0), ("alp", 20 + 6, 0), ("lbgat", 27, 1)],
+    ("method", "epochs", "passes", "natural"),
+    [
+        ("at", 100, 20 + 3, 0),
+        ("at_bsl", 100, 20 + 3, 0),
+        ("trades", 76, 20 + 1 + 6 + 1, 0),  # the clean images once more for BatchNorm
+        ("alp", 100, 20 + 6, 0),
+        ("lbgat", 100, 20 + 1 + 6, 1),
+    ],
 )
-def test_adversarial_training_counts_the_passes_of_its_attack(method, passes, natural):
+def test_adversarial_training_counts_the_passes_of_its_attack(method, epochs, passes, natural):
     """As in the benchmark: forward and backward by the image in each of ten steps, then what is learnt."""
     found = price(Experiment(method, "cifar10", 1.0, profile="paper"))
-    robust, clean = cost("wrn34_10", 10, 32).forward, cost("resnet18_lbgat", 10, 32).training
-    assert found.operations == pytest.approx(100 * 50_000 * (passes * robust + natural * clean))
+    robust = cost("resnet18" if method == "at_bsl" else "wrn34_10", 10, 32).forward
+    clean = cost("resnet18_lbgat", 10, 32).training
+    assert found.operations == pytest.approx(epochs * 50_000 * (passes * robust + natural * clean))
+
+
+SMALL = {"natural": "resnet8", "natural_run": "any", "attack_steps": 3}
+
+
+@pytest.mark.parametrize("awp", [0.0, 0.01])
+@pytest.mark.parametrize("name", ["at", "at_bsl", "alp", "trades", "lbgat", "bgat"])
+def test_the_passes_that_a_method_names_are_those_of_its_step(name, awp):
+    """Operations of one real step, counted by torch, against the passes times the cost of one."""
+    known = hyperparameters(methods.METHODS[name])
+    own = {key: value for key, value in SMALL.items() if key in known}
+    method = methods.make(name, models.make("resnet8", 10, (0.0,) * 3, (1.0,) * 3), torch.ones(10), awp=awp, **own)
+    (stage,) = method.stages(1, "constant")
+    method.begin(stage)
+    with FlopCounterMode(display=False) as counter:
+        method.train().loss(Batch(torch.rand(4, 3, 32, 32), torch.arange(4))).backward()
+    one = cost("resnet8", 10, 32)
+    expected = sum(p.forward * one.forward + p.training * one.training for p in method.passes(stage).values())
+    # the first convolution of a learning pass needs no gradient of its images: 3 % of a pass
+    assert counter.get_total_flops() / 4 == pytest.approx(expected, rel=0.02)
+
+
+def test_a_new_adversarial_method_is_priced_by_what_it_says(monkeypatch):
+    class Three(methods.METHODS["at"]):
+        learning_passes = 3
+
+    monkeypatch.setitem(methods.METHODS, "at", Three)
+    found = price(Experiment("at", "cifar10", 1.0, profile="paper"))
+    assert found.operations == pytest.approx(100 * 50_000 * (20 + 9) * cost("wrn34_10", 10, 32).forward)
 
 
 def test_every_table_of_the_papers_has_a_price():

@@ -13,10 +13,10 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from ltlib import methods
 from ltlib.errors import InputError
-from ltlib.experiments import execute as executing
 from ltlib.experiments import prepare as preparing
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import network as untrained
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import Recipe, resolve
 from ltlib.methods.reslt import class_sets
@@ -144,7 +144,7 @@ def test_rates_of_reslt_start_slowly_and_those_of_mislas_do_not():
 def test_reslt_learns_on_the_large_networks():
     """Its branches on 512 features of ResNet-10, in the form of the recipe."""
     recipe, own = paper("reslt", "imagenet_lt", "backbone=resnet10")
-    network = executing._network({"backbone": recipe.backbone, "normalize": False}, {"class_names": "abcdef"})
+    network = untrained("reslt", {"backbone": recipe.backbone, "normalize": False}, {"class_names": "abcdef"})
     method = methods.make("reslt", network, torch.tensor([300, 150, 60, 25, 12, 5]), **own | {"groups": "counts"})
     assert sum(p.numel() for p in method.branches.parameters()) == 512 * 1536 + 2 * 1536
     x = torch.rand(4, 3, 64, 64)

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from ltlib import methods, models
+from ltlib.data.augment import mixup
 from ltlib.data.loader import Batch, Loader
 from ltlib.data.longtail import class_counts
 from ltlib.errors import InputError
+from ltlib.methods.method import Stage
 from ltlib.methods.mislas import label_aware_smoothing, optimal_gap, smoothing
 from ltlib.training.engine import Engine, Options
 
@@ -212,6 +214,42 @@ def test_stage_1_is_mixup_or_plain():
         assert torch.equal(*states)
 
 
+def test_mixup_in_stage_2_mixes_the_smoothed_loss_of_frozen_features():
+    """As the released code with MIXUP: True in a configuration of stage 2."""
+    method = make("mislas", stage2_mixup_alpha=0.7)
+    method.begin(Stage("classifier", 1, "class_balanced_cyclic", "cosine"))
+    method.eval()
+    batch = Batch(torch.rand(6, 3, 8, 8), torch.arange(6) % 3)
+    torch.manual_seed(5)
+    loss = method.loss(batch)
+    torch.manual_seed(5)
+    x, y_a, y_b, lam = mixup(batch.x, batch.y, 0.7)
+    assert not torch.equal(y_a, y_b)
+    z = method.logits(x)
+    expected = lam * label_aware_smoothing(z, y_a, method.eps) + (1 - lam) * label_aware_smoothing(z, y_b, method.eps)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert method.scale.grad is not None
+    assert all(p.grad is None for p in method.network.backbone.parameters())
+
+
+def test_without_mixup_stage_2_draws_no_random_number():
+    method = make("mislas")
+    method.begin(Stage("classifier", 1, "class_balanced_cyclic", "cosine"))
+    before = torch.get_rng_state()
+    method.loss(Batch(torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weight_norms_have_the_scale_of_stage_2_in_them():
+    method = make("mislas")
+    with torch.no_grad():
+        method.scale.copy_(torch.tensor([1.0, 2.0, -3.0]))
+        method.network.classifier.weight.copy_(torch.eye(64)[:3] * torch.tensor([[5.0], [6.0], [7.0]]))
+    torch.testing.assert_close(method.weight_norms(), torch.tensor([5.0, 12.0, 21.0]))
+    assert make("cross_entropy").weight_norms().shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("dataset", "factor", "expected"),
     [
@@ -240,6 +278,7 @@ def test_published_configurations(dataset, factor, expected):
         ({"smooth_form": "slides"}, "smooth_form 'slides' is not known"),
         ({"smooth_power": 0.0}, "smooth_power must be above 0; got 0.0"),
         ({"mixup_alpha": -1.0}, "mixup_alpha must be at least 0"),
+        ({"stage2_mixup_alpha": -1.0}, "stage2_mixup_alpha must be at least 0"),
         ({"stage2_epochs": 0}, "stage2_epochs must be above 0; got 0"),
         ({"lr_factor": 0.0}, "lr_factor must be above 0; got 0.0"),
     ],

@@ -1,6 +1,7 @@
 """ResLT: the sets, the loss and the branches of the paper and of its released code."""
 
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from ltlib import methods, models
 from ltlib.data.loader import Batch
 from ltlib.data.longtail import class_counts
 from ltlib.errors import InputError
-from ltlib.methods.reslt import class_sets, specialisation
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import network as untrained
+from ltlib.experiments.recipe import resolve
+from ltlib.methods.reslt import ConvolutionBranches, class_sets, specialisation
 from ltlib.training.engine import Engine, Options
 
 COUNTS = torch.tensor([300, 150, 60, 25, 12, 5])  # two head classes, two medium, two tail
@@ -330,6 +334,25 @@ def test_an_epoch_drops_the_last_batch():
         "drop_last",
         "instance_balanced",
     )
+
+
+@pytest.mark.parametrize(("channels", "branches", "std"), [(2048, 3, 0.01804), (2048, 2, 0.01804), (512, 3, 0.0361)])
+def test_the_convolution_of_the_branches_starts_by_fan_out(channels, branches, std):
+    """ResNet-50 and ResNet-10 of the released code; its layer has three branches even where it uses two."""
+    torch.manual_seed(0)
+    assert ConvolutionBranches(channels, branches).conv.weight.std().item() == pytest.approx(std, rel=0.005)
+
+
+def test_the_classifier_of_a_cifar_run_starts_as_pytorch_starts_it():
+    """ResLTResNet32 of the released code, ten classes: std .0722 and a bias. Kaiming, as in MiSLAS, gives .1768."""
+    for name, std, bias in (("reslt", 0.0722, True), ("mislas", 0.1768, True)):
+        recipe, own = resolve(Experiment(name, "cifar10", profile="paper"))
+        torch.manual_seed(0)
+        network = untrained(name, asdict(recipe), {"class_names": "0123456789", "mean": (0.5,) * 3, "std": (0.2,) * 3})
+        method = methods.make(name, network, torch.arange(10, 0, -1), **own)
+        assert method.network.classifier.weight.std().item() == pytest.approx(std, rel=0.08)
+        assert method.network.backbone.stage3[2].conv1.weight.std().item() == pytest.approx((2 / 576) ** 0.5, rel=0.02)
+        assert bool(method.network.classifier.bias.any()) is bias
 
 
 @pytest.mark.parametrize(

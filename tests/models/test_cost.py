@@ -44,7 +44,7 @@ def test_wide_network_of_the_adversarial_tables():
 def test_a_frozen_network_goes_forward_and_its_block_back():
     whole, frozen = cost("resnet152", 365, 224), cost("resnet152", 365, 224, frozen=True)
     block = 2 * 49 * (2048 * 512 + 9 * 512 * 512 + 512 * 2048)
-    assert frozen.forward == whole.forward + block
+    assert frozen.forward == whole.forward  # the new block takes the place of the last
     # backward, the block's first convolution has no need of a gradient for its input
     backward = 2 * (block + 2 * 2048 * 365) - 2 * 49 * 2048 * 512
     assert frozen.training == frozen.forward + backward

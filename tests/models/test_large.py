@@ -11,8 +11,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from ltlib import methods, models
 from ltlib.data.loader import Batch
+from ltlib.errors import InputError
 from ltlib.methods.method import Stage
-from ltlib.models.large import LargeResNet
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 PLAIN = (0.0,) * 3, (1.0,) * 3
@@ -99,7 +99,7 @@ def test_preact_resnet18_has_the_parameters_of_robustbench():
     assert sum(p.numel() for p in network.parameters()) == 11_171_146 + 2 * 512
 
 
-# ---- a frozen backbone under one more block
+# ---- a frozen backbone with a new last block
 
 
 def frozen_network():
@@ -113,7 +113,11 @@ def test_only_the_block_and_the_classifier_learn():
     learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
     # 1x1, 3x3, 1x1 convolutions of 2048 -> 512 -> 512 -> 2048, three BatchNorms, and 365 rows with a bias
     block = 2048 * 512 + 9 * 512 * 512 + 512 * 2048 + 2 * (512 + 512 + 2048)
-    assert learning == block + 2049 * 365
+    assert learning == block + 2049 * 365 == 5_210_477
+    # what the authors' resnet152_fe, Bottleneck and Classifier have together
+    assert sum(p.numel() for p in network.parameters()) == 58_891_693
+    kept = [part for part in network.backbone.frozen.layers.modules() if isinstance(part, Bottleneck)]
+    assert len(kept) == 3 + 8 + 36 + 2
 
 
 @pytest.mark.parametrize("method", ["cross_entropy", "mislas", "reslt", "trades"])
@@ -144,7 +148,8 @@ def test_second_stage_shifts_the_statistics_of_the_block_alone():
     mislas.loss(Batch(torch.rand(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1]))).backward()
     changed = [name for name, tensor in network.state_dict().items() if not tensor.equal(before[name])]
     assert changed
-    assert all(name.startswith("backbone.block.bn") for name in changed)
+    assert all(name.startswith("backbone.block.") for name in changed)
+    assert {name.split(".")[-1] for name in changed} == {"running_mean", "running_var", "num_batches_tracked"}
     assert not any(p.grad is not None for p in network.backbone.parameters())
 
 
@@ -161,7 +166,14 @@ def test_a_network_that_is_not_frozen_thaws_and_freezes_whole():
     assert all(p.requires_grad for p in network.requires_grad_(True).parameters())
 
 
-def test_any_backbone_with_maps_can_be_frozen():
-    network = models.make("resnet8", 4, MEAN, STD, frozen=True)
-    assert not isinstance(network.backbone.frozen, LargeResNet)
-    assert network(torch.rand(2, 3, 16, 16)).shape == (2, 4)
+def test_the_new_block_starts_as_pytorch_starts_a_bottleneck_of_its_own():
+    torch.manual_seed(0)
+    block = models.make("resnet50", 4, MEAN, STD, frozen=True).backbone.block
+    # uniform on +-1 / sqrt(fan_in), and not torchvision's normal on fan_out
+    assert block.conv2.weight.abs().max().item() == pytest.approx((512 * 9) ** -0.5, rel=1e-3)
+    assert block.conv2.weight.std().item() == pytest.approx((3 * 512 * 9) ** -0.5, rel=0.01)
+
+
+def test_only_networks_for_large_images_can_be_frozen():
+    with pytest.raises(InputError, match="frozen=true needs a ResNet or ResNeXt for large images"):
+        models.make("resnet8", 4, MEAN, STD, frozen=True)

@@ -43,17 +43,26 @@ def offline(monkeypatch):
     monkeypatch.setattr(torch.hub, "urlopen", refuse)
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_the_backbone_gets_the_weights_and_the_classifier_does_not(stored, offline, frozen):
+def test_the_backbone_gets_the_weights_and_the_classifier_does_not(stored, offline):
     theirs, _ = stored
-    ours = models.make("resnet10", 1000, (0.0,) * 3, (1.0,) * 3, frozen)
+    ours = models.make("resnet10", 1000, (0.0,) * 3, (1.0,) * 3)
     classifier = ours.classifier.weight.clone()
     load_pretrained(ours, "resnet10")
-    backbone = ours.backbone.frozen if frozen else ours.backbone
     theirs.fc = torch.nn.Identity()
     x = torch.rand(2, 3, 64, 64)
-    torch.testing.assert_close(backbone.eval()(x), theirs.eval()(x))
+    torch.testing.assert_close(ours.backbone.eval()(x), theirs.eval()(x))
     assert torch.equal(ours.classifier.weight, classifier)
+
+
+def test_the_new_last_block_of_a_frozen_backbone_gets_no_weights(stored, offline):
+    theirs, _ = stored
+    ours = models.make("resnet10", 1000, (0.0,) * 3, (1.0,) * 3, frozen=True)
+    before = {name: tensor.clone() for name, tensor in ours.backbone.block.state_dict().items()}
+    load_pretrained(ours, "resnet10")
+    theirs.layer4, theirs.fc = torch.nn.Identity(), torch.nn.Identity()
+    x = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(ours.backbone.frozen.eval()(x), theirs.eval()(x))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in ours.backbone.block.state_dict().items())
 
 
 def test_the_weights_are_the_first_ones_of_torchvision():

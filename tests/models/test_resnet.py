@@ -60,7 +60,13 @@ def test_unknown_backbone_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("wrn34_10", 46_160_474), ("resnet18", 11_173_962), ("resnet18_lbgat", 11_173_962)],
+    [
+        ("wrn34_10", 46_160_474),
+        ("wrn34_20", 184_531_674),
+        ("wrn28_10", 36_479_194),
+        ("resnet18", 11_173_962),
+        ("resnet18_lbgat", 11_173_962),
+    ],
 )
 def test_networks_of_the_adversarial_papers_have_their_parameters(name, parameters):
     with torch.device("meta"):
@@ -79,6 +85,35 @@ def test_maps_are_pooled_into_features(name, side, features):
     maps = network.maps(x)
     assert maps.shape == (2, features, side, side)
     torch.testing.assert_close(maps.mean((2, 3)), network.features(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "convolution", "classifier", "bias"),
+    [
+        # standard deviations of the networks that the released TRADES and LBGAT code makes, 10 classes
+        ("wrn34_10", 0.0373, 0.0226, 0.0),
+        ("resnet18_lbgat", 0.0240, 0.0256, 0.0256),
+    ],
+)
+def test_adversarial_networks_start_as_their_code_starts_them(name, convolution, classifier, bias):
+    torch.manual_seed(0)
+    network = models.make(name, 10, MEAN, STD)
+    stage = network.backbone.stages
+    inner = stage[0].conv2 if name == "wrn34_10" else stage[0].conv1
+    assert inner.weight.std().item() == pytest.approx(convolution, rel=0.03)
+    assert network.classifier.weight.std().item() == pytest.approx(classifier, rel=0.03)
+    assert network.classifier.bias.std().item() == pytest.approx(bias, rel=0.5)
+
+
+def test_a_classifier_can_start_as_pytorch_starts_it_while_the_backbone_does_not():
+    torch.manual_seed(0)
+    network = models.make("resnet32", 1000, MEAN, STD, classifier_init="pytorch")
+    assert network.classifier.weight.std().item() == pytest.approx(0.0722, rel=0.01)
+    assert network.classifier.bias.abs().max() > 0
+    conv = network.backbone.stage3[2].conv1.weight
+    assert conv.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    with pytest.raises(InputError, match="classifier_init 'torch' is not known"):
+        models.make("resnet32", 10, MEAN, STD, classifier_init="torch")
 
 
 def test_wide_networks_start_with_the_variance_of_the_trades_code():

@@ -36,6 +36,9 @@ def test_reslt_imagenet_cosine_after_warm_up():
     assert lr[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
     assert lr[4 + 88] == pytest.approx(0.05)  # half-way between epoch 4 and 180
     assert lr[179] == pytest.approx(0.1 * (1 + math.cos(math.pi * 175 / 176)) / 2)
+    # five epochs of warm-up at every length, as --warmup_epochs of the released code
+    assert rates("cosine_warmup", 90)[:6] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.09996664])
+    assert rates("cosine_warmup", 20)[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
 
 
 def test_ldam_step():
@@ -59,6 +62,13 @@ def test_short_runs_have_positive_rates_up_to_the_base(name, epochs):
     assert all(0 < factor <= 1 for factor in rates(name, epochs, base=1))
 
 
-def test_trades_decays_like_lbgat_without_its_slow_first_epoch():
-    assert rates("step_trades", 100)[1:] == rates("step_lbgat", 100)[1:]
-    assert rates("step_trades", 100)[0] == pytest.approx(0.1)
+@pytest.mark.parametrize("epochs", [76, 100])
+def test_trades_decays_at_its_epochs_whatever_the_length(epochs):
+    """adjust_learning_rate of train_trades_cifar10.py, epochs counted from 1: at 75, 90 and 100."""
+    lr = dict(enumerate(rates("step_trades", epochs), 1))
+    assert lr[1] == lr[74] == pytest.approx(0.1)
+    assert lr[75] == lr[76] == pytest.approx(0.01)
+    if epochs == 100:
+        assert lr[89] == pytest.approx(0.01)
+        assert lr[90] == lr[99] == pytest.approx(0.001)
+        assert lr[100] == pytest.approx(0.0001)
