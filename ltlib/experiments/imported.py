@@ -132,7 +132,7 @@ def _read(file: Path) -> tuple[dict, str]:
         with torch.serialization.safe_globals(SCALARS):
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error):
+        if "Unsupported global" not in str(error) and "Unsupported class" not in str(error):
             raise InputError(f"{file} is damaged or is not a checkpoint of PyTorch: download it again.") from error
         raise InputError(
             f"{file} holds more than tensors and numbers, and reading it would run code from the file: ask its authors "
@@ -141,9 +141,7 @@ def _read(file: Path) -> tuple[dict, str]:
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
         raise InputError(f"{file} is damaged or is not a checkpoint of PyTorch: download it again.") from error
     if not isinstance(content, dict):
-        raise InputError(
-            f"{file} holds a {type(content).__name__} and no state_dict: give the checkpoint of a network."
-        )
+        raise InputError(f"{file} holds a {type(content).__name__}, not a state_dict: give a checkpoint of a network.")
     return content, hashlib.sha256(raw).hexdigest()
 
 
