@@ -372,28 +372,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def _experiment_flags(parser: argparse.ArgumentParser) -> None:
     """One flag a field. Values stay texts: `Experiment.parse` reads them, with better messages than argparse's."""
-    from ltlib.experiments.experiment import Experiment
+    from ltlib.experiments.experiment import FIELDS, Experiment, meanings
+    from ltlib.experiments.recipe import Recipe
 
-    for name in FLAGS:
+    said = meanings(Experiment)
+    for name in FIELDS:
         default = getattr(Experiment, name)
-        parser.add_argument(flag(name), help=f"{FLAGS[name]} (default {default!r})")
+        parser.add_argument(flag(name), help=f"{_plain(said.get(name, ''))} (default {default!r})")
+    names = "\n".join(f"  {name:<15} {_plain(text)}" for name, text in meanings(Recipe).items())
+    parser.epilog = (
+        f"Names of the recipe for --overrides:\n{names}\nThe numbers of a method: train --dry-run shows them."
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def _plain(text: str) -> str:
+    """A docstring's text for the terminal."""
+    return text.replace("`", "").replace("%", "%%")
 
 
 def flag(name: str) -> str:
     """``imbalance_factor`` as ``--imbalance-factor``."""
     return f"--{name.replace('_', '-')}"
-
-
-FLAGS = {
-    "method": "what to train",
-    "dataset": "on which data",
-    "imbalance_factor": "n_max / n_min of the training set, from 1",
-    "imbalance_type": "exponential, step, or natural to keep the data as they are (ImageNet-LT and its like always)",
-    "profile": "smoke (seconds), lesson (a minute), paper (the authors' recipe)",
-    "seed": "of the training",
-    "data_dir": "folder of the data set; empty means LTLIB_DATA",
-    "overrides": "changes to the recipe, such as 'epochs=5, lr=0.05'",
-}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@ and the flags of the command line: the same words, the same meaning, checked in 
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 import shlex
 from dataclasses import asdict, dataclass, fields
 
@@ -21,17 +23,18 @@ class Experiment:
     """What to train on what. Validates itself.
 
     Attributes:
-        method: a key of ``ltlib.methods.METHODS``.
-        dataset: a key of ``ltlib.data.datasets.DATASETS``.
-        imbalance_factor: n_max / n_min of the training set, at least 1; unused when the type is natural.
-        imbalance_type: ``exponential``, ``step``, or ``natural`` to train on the data as they are. ImageNet-LT,
-            Places-LT and iNaturalist 2018 come long-tailed: with them it is always ``natural``.
-        profile: ``smoke`` (seconds, for tests), ``lesson`` (about a minute on two cores), ``paper`` (the
-            authors' recipe).
-        seed: of the training; the long-tailed subset is always the published one.
-        data_dir: folder of the data set; empty means ``LTLIB_DATA``.
-        overrides: changes to the recipe, ``"epochs=5, lr=0.05"``; names are fields of
-            ``ltlib.experiments.recipe.Recipe`` or hyper-parameters of the method.
+        method: what to train, a key of ``ltlib.methods.METHODS``.
+        dataset: on which images, a key of ``ltlib.data.datasets.DATASETS``.
+        imbalance_factor: images of the largest class divided by those of the smallest, at least 1. It is not used with
+            ``natural``.
+        imbalance_type: how the counts of the classes fall. ``natural`` keeps the data as they are, which ImageNet-LT,
+            Places-LT and iNaturalist 2018 always are.
+        profile: the size of everything. ``smoke`` takes seconds and is for tests, ``lesson`` takes about a minute on
+            two cores, and ``paper`` is the authors' recipe.
+        seed: of the training. The long-tailed subset is always the published one.
+        data_dir: folder of the data set. Empty means ``LTLIB_DATA``.
+        overrides: changes to the recipe or to numbers of the method, such as ``epochs=5, lr=0.05``. A name that does
+            not exist is answered with all that do.
 
     Raises:
         InputError: a value has the wrong type or is not allowed.
@@ -80,6 +83,21 @@ class Experiment:
 
 
 FIELDS = tuple(f.name for f in fields(Experiment))
+
+
+def meanings(described: type) -> dict[str, str]:
+    """What each attribute of a class and its bases means, as their docstrings say it under ``Attributes:``.
+
+    This is the only description: the command line's help, the table in README.md and the parameters of ``full_run``
+    take it from here. Empty under ``python -OO``, which drops docstrings.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(described.__mro__):
+        _, _, attributes = inspect.cleandoc(vars(base).get("__doc__") or "").partition("Attributes:\n")
+        block = re.split(r"\n(?=\S)", attributes)[0]  # to the next heading
+        for names, text in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", block, re.MULTILINE):
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
 
 
 def command(experiment: Experiment, verb: str = "train") -> str:

@@ -32,7 +32,25 @@ CLASSES_PER_EPOCH = 100  # so many classes at most have their accuracy and confi
 
 @dataclass(frozen=True)
 class Options:
-    """How a method is trained. The defaults are the recipe of MiSLAS on CIFAR-LT."""
+    """How a method is trained. The defaults are the recipe of MiSLAS on CIFAR-LT.
+
+    Attributes:
+        epochs: passes over the training images; a method of two stages has those of the second on top.
+        batch_size: images of one step, of all processes together.
+        lr: largest learning rate of the schedule.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        nesterov: use Nesterov's momentum.
+        schedule: how the learning rate falls, a key of ``ltlib.training.schedule.SCHEDULES``.
+        augmentation: of the training images, a key of ``ltlib.data.augment.AUGMENTATIONS``.
+        precision: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where the hardware computes in it.
+        deterministic: use only kernels that give the same bits each time.
+        compile: translate the networks by torch.compile.
+        capture: on one GPU, record the step as a CUDA graph and replay it; ``false`` takes each as it comes.
+        sync_bn: on several GPUs, let BatchNorm see the whole batch and not a GPU's share of it.
+        evaluate_every: epochs between looks at the test set; the last epoch is always measured.
+        keep_every: epochs between weights that stay in the run folder; 0 keeps those of the last epoch only.
+    """
 
     epochs: int = 200
     batch_size: int = 128
@@ -44,11 +62,11 @@ class Options:
     augmentation: str = "crop_flip"
     precision: str = "auto"
     deterministic: bool = True
-    compile: bool = False  # translate the networks by torch.compile
-    capture: bool = True  # on one GPU, record the step as a CUDA graph and replay it; false takes each as it comes
-    sync_bn: bool = False  # on several GPUs, let BatchNorm see the whole batch and not a GPU's share of it
-    evaluate_every: int = 1  # epochs between looks at the test set; the last epoch is always measured
-    keep_every: int = 0  # epochs between weights that stay in the run folder; 0 keeps those of the last epoch only
+    compile: bool = False
+    capture: bool = True
+    sync_bn: bool = False
+    evaluate_every: int = 1
+    keep_every: int = 0
 
 
 class Engine:
@@ -255,8 +273,8 @@ class Engine:
                 where = f"stage {self.stage.name!r}, epoch {len(self.history) + 1}, step {step}"
                 raise TrainingStopped(
                     f"Training stopped at {where}: {self._not_finite(batch, loss)} (loss {loss:.4g}). The checkpoint "
-                    f"of the last finished epoch is kept; try a lower lr, precision=float32, or look at the named "
-                    f"tensor."
+                    f"of the last finished epoch is kept; try a lower lr or precision=float32 (a new run, trained from "
+                    f"the beginning), or look at the named tensor."
                 )
             total += loss * images
         return total

@@ -1,16 +1,69 @@
+import json
 import subprocess
 import sys
 
 import pytest
 
 from ltlib import paths
-from ltlib.__main__ import FLAGS, main
+from ltlib.__main__ import main
 from ltlib.data.datasets import DATASETS
-from ltlib.experiments.experiment import FIELDS
+from ltlib.experiments.experiment import FIELDS, Experiment, meanings
+from ltlib.experiments.recipe import Recipe
+from tests.experiments import words
 
 
-def test_every_field_is_a_flag():
-    assert tuple(FLAGS) == FIELDS
+def test_every_field_is_described_once_and_told_everywhere(capsys):
+    assert tuple(meanings(Experiment)) == FIELDS
+    assert set(meanings(Recipe)) == set(Recipe.__dataclass_fields__)
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for meaning in (meanings(Experiment) | meanings(Recipe)).values():
+        assert meaning.replace("`", "") in said
+    again = "run python -m tests.experiments.words"
+    assert words.TABLE.search(words.README.read_text())[0] == words.table(), again
+    cell = "".join(words.parameters(json.loads(words.FULL_RUN.read_text()))["source"])
+    assert words.with_comments(cell) == cell, again
+
+
+def test_what_a_docstring_says_is_found_in_its_bases_too():
+    class Base:
+        """One.
+
+        Attributes:
+            first: of two
+                lines.
+            second, third: alike.
+
+        Raises:
+            InputError: never.
+        """
+
+    expected = {"first": "of two lines.", "second": "alike.", "third": "alike."}
+    assert meanings(Base) == expected
+    assert meanings(type("Silent", (Base,), {})) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "The following arguments are required: COMMAND"),
+        (["trian"], "There is no command 'trian'. Did you mean 'train'?"),
+        (["runs", "lst"], "There is no command 'lst'. Did you mean 'list'?"),
+        (["train", "--seed"], "Argument --seed: expected one argument"),
+        (["sweep"], "The following arguments are required: file"),
+        (["train", "--seeds", ""], "--seeds is empty"),
+        (["results", "--to", ""], "--to is empty"),
+        (["runs", "export", "x", "--to", ""], "--to is empty"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_one_sentence(capsys, arguments, message):
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {message}")
+    assert said.err.count("\n") == 1
+    assert not paths.runs_root().exists()
 
 
 def test_train_list_and_show(capsys):
