@@ -319,8 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     importer.add_argument("file", help="a checkpoint as the authors' code writes it")
     importer.add_argument("--stage", default="", help="1 or 2, of a method with two stages (default: what is in it)")
     importer.add_argument("--class-order", default="descending", help="descending or ascending counts (ResLT)")
-    for name in ("method", "dataset", "imbalance_factor", "imbalance_type", "data_dir", "overrides"):
-        importer.add_argument(flag(name), help=FLAGS[name])
+    _experiment_flags(importer, leave_out=("profile", "seed"))
 
     attacker = verb(verbs, "robust", robust)
     attacker.add_argument("run", help="the id of a run, or its beginning")
@@ -370,13 +369,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _experiment_flags(parser: argparse.ArgumentParser) -> None:
+def _experiment_flags(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = ()) -> None:
     """One flag a field. Values stay texts: `Experiment.parse` reads them, with better messages than argparse's."""
     from ltlib.experiments.experiment import FIELDS, Experiment, meanings
     from ltlib.experiments.recipe import Recipe
 
     said = meanings(Experiment)
-    for name in FIELDS:
+    for name in (name for name in FIELDS if name not in leave_out):
         default = getattr(Experiment, name)
         parser.add_argument(flag(name), help=f"{_plain(said.get(name, ''))} (default {default!r})")
     names = "\n".join(f"  {name:<15} {_plain(text)}" for name, text in meanings(Recipe).items())
