@@ -2,8 +2,9 @@
 
 Everything is checked before anything starts. Finished runs are skipped, runs that another process trains are left
 alone, and runs that failed or whose process was killed are tried again, but not those that would fail alike (bad
-input, a loss that is not finite). What came out of a run is what its ``run.json`` says, never what a notebook looks
-like. The runs are spread over the cores or the GPUs of this machine, or over any Dask cluster::
+input, a loss that is not finite). A run that starts from another run of the sweep, such as a second stage, waits for
+it. What came out of a run is what its ``run.json`` says, never what a notebook looks like. The runs are spread over
+the cores or the GPUs of this machine, or over any Dask cluster::
 
     python -m ltlib sweep FILE.yaml --scheduler tls://HOST:8786
 
@@ -83,7 +84,9 @@ class _Sweep:
 
     def __init__(self, tasks: list[Task], options: Options, cluster: Cluster | None):
         self.tasks, self.options, self.cluster = tasks, options, cluster
+        self.task = {task.run.id: task for task in tasks}
         self.waiting = [task for task in tasks if not task.settled]
+        self.over = {task.run.id for task in tasks if task.settled}
         self.running: dict = {}  # Dask's future -> task
         self.ended: dict[str, float] = {}  # run id -> when its last attempt ended
         self.board = Board()
@@ -117,6 +120,8 @@ class _Sweep:
         for task in list(self.waiting):
             if free < 1:
                 return
+            if not self._source_is_there(task):
+                continue
             if task.attempts and task.run.in_use():  # by the kernel of a killed worker, for a second or so
                 if time.monotonic() - self.ended[task.run.id] > PATIENCE:
                     self.waiting.remove(task)
@@ -127,6 +132,16 @@ class _Sweep:
             self.running[crew.start(task.experiment, task.run)] = task
             self.board.say(f"started   {task.run.id}")
             free -= 1
+
+    def _source_is_there(self, task: Task) -> bool:
+        """Whether the run that a task starts from is finished. A task whose source ends otherwise ends with it."""
+        if not task.after or self.task[task.after].state == "finished":
+            return True
+        if task.after in self.over:
+            self.waiting.remove(task)
+            task.reason = f"It starts from {task.after}, which is not finished ({self.task[task.after].state})."
+            self._end(task, "failed")
+        return False
 
     def _settle(self, task: Task, answer) -> None:
         """After an attempt: what ``run.json`` says counts."""
@@ -146,6 +161,7 @@ class _Sweep:
 
     def _end(self, task: Task, state: str) -> None:
         task.state = state
+        self.over.add(task.run.id)
         accuracy = f"{task.run.info['metrics']['accuracy']:.1%}" if state == "finished" else ""
         self.board.say(f"{state:<9} {task.run.id}  {accuracy}  {task.reason}".rstrip())
 

@@ -258,3 +258,58 @@ def test_training_one_run_and_reading_about_sweeps_needs_no_dask():
 def test_a_worker_starts_without_torch():
     code = "import sys, ltlib.launch.workers\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+
+
+class FakeCrew:
+    """Three free workers that remember what they were given."""
+
+    def __init__(self):
+        self.started = []
+
+    def size(self):
+        return 3
+
+    def start(self, experiment, run):
+        self.started.append(experiment.method)
+        return len(self.started)
+
+
+def answered(**how):
+    return sweep_workers.Answer(**how)
+
+
+def chain():
+    """mixup, MiSLAS from it, and another run from nothing; in the order that puts the source last."""
+    source, lone = smoke(method="mixup"), smoke(method="cross_entropy")
+    second = smoke(method="mislas", overrides="stage1=mixup")
+    tasks = tasks_of([second, lone, source])
+    assert [task.after for task in tasks] == [tasks[2].run.id, "", ""]
+    return tasks
+
+
+def test_a_run_waits_for_the_run_of_the_sweep_that_it_starts_from(monkeypatch):
+    tasks, crew = chain(), FakeCrew()
+    work = _Sweep(tasks, Options(), None)
+    work._start(crew)
+    work._start(crew)
+    assert crew.started == ["cross_entropy", "mixup"]
+    monkeypatch.setattr(type(tasks[2].run), "info", {"state": "finished", "metrics": {"accuracy": 0.5}})
+    work._settle(work.running.pop(2), answered())
+    work._start(crew)
+    assert crew.started == ["cross_entropy", "mixup", "mislas"]
+
+
+def test_a_run_ends_with_the_run_that_it_starts_from(capsys):
+    tasks, crew = chain(), FakeCrew()
+    work = _Sweep(tasks, Options(retries=1), None)
+    work._start(crew)
+    work._settle(work.running.pop(2), answered(reason="A disk broke."))  # is tried again, so the second stage waits
+    assert work._source_is_there(tasks[0]) is False
+    assert tasks[0] in work.waiting
+    work._start(crew)
+    work._settle(work.running.pop(3), answered(reason="A disk broke."))
+    work._start(crew)
+    assert crew.started == ["cross_entropy", "mixup", "mixup"]
+    assert [task.state for task in tasks] == ["failed", "running", "failed"]
+    assert tasks[0].reason == f"It starts from {tasks[2].run.id}, which is not finished (failed)."
+    assert work.waiting == []
