@@ -52,11 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 def train(seeds: str | None, processes: str, dry_run: bool, **fields: str) -> None:
     """Train (or resume, or reload) one experiment and print its table."""
     from ltlib import distributed
-    from ltlib.experiments import runs
     from ltlib.experiments.execute import execute
     from ltlib.experiments.experiment import Experiment, read
     from ltlib.experiments.plan import as_lines, plan
     from ltlib.launch.processes import parse_seeds, train_on, train_seeds
+    from ltlib.results import views
 
     experiment, number = Experiment.parse(**_given(fields)), read("processes", processes, 1)
     if seeds is not None and (fields["seed"] is not None or number != 1):
@@ -74,9 +74,8 @@ def train(seeds: str | None, processes: str, dry_run: bool, **fields: str) -> No
     else:
         found = [execute(experiment)]
     if distributed.rank() == 0:
-        print(runs.as_text(runs.table(found)))
         where = found[0].folder if len(found) == 1 else found[0].folder.parent
-        print(f"groups by the threshold rule; everything is in {where}")
+        print(f"{views.of_runs(found)}; everything is in {where}")
 
 
 def report(**fields: str) -> None:
@@ -163,67 +162,78 @@ def evaluate(run: str, prior: list[str], learnt: str, coverage: str | None) -> N
 def runs_list() -> None:
     """Print all runs, finished or not."""
     from ltlib import paths
+    from ltlib.errors import one_line
     from ltlib.experiments import runs
+    from ltlib.results import formats, records, views
 
     found = runs.all_runs()
     if not found:
         print(f"no run yet in {paths.runs_root()}: start one with 'python -m ltlib train'")
         return
-    print(runs.as_text(runs.table(found)))
+    finished = records.own()
+    print(formats.as_text(views.per_run(finished)))
     for run in found:
-        if run.state != "finished":
-            print(f"{run.state}: {run.id}  ({run.info.get('reason') or 'resume with: ' + run.info['command']})")
-    print(f"groups by the threshold rule; runs are in {paths.runs_root()}")
+        if line := records.unfinished(run):
+            print(one_line(line))
+    print("; ".join(filter(None, [views.rule_line(r.rule for r in finished), f"runs are in {paths.runs_root()}"])))
 
 
 def runs_show(run: str) -> None:
     """Print what one run is and what came out, under every group rule."""
+    from ltlib.errors import one_line
     from ltlib.evaluation.robust import as_lines
     from ltlib.experiments import runs
-    from ltlib.experiments.attack import robust_reports
-    from ltlib.results import card
+    from ltlib.results import formats, records, views
 
     found = runs.find(run)
     info = found.info
-    print(f"{found.id}: {found.state}{', ' + info['reason'] if info.get('reason') else ''}")
-    for key in ("command", "started", "finished", "seconds", "hardware", "versions"):
+    print(one_line(f"{found.id}: {found.state}{', ' + info['reason'] if info.get('reason') else ''}"))
+    for key in ("command", "started", "finished", "seconds", "precision", "hardware", "versions"):
         if key in info:
-            print(f"  {key}: {info[key]}")
-    print(f"  data: {info['data']['name']}, training images a class {info['data']['counts']}")
-    for rule in info.get("metrics", {}).get("groups", {}):
-        print(f"\ngroups by rule {rule!r}\n" + "\n".join(card.as_lines(card.of_run(found, rule=rule))))
-    for key, best in info.get("best_epochs", {}).items():
-        print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
-    for report in robust_reports(found):
-        print("\n" + "\n".join(as_lines(report)))
-    print(f"files: {found.folder}")
+            print(one_line(f"  {key}: {info[key]}"))
+    print(one_line(f"  data: {info['data']['name']}, training images per class {info['data']['counts']}"))
+    if info["state"] == "finished":
+        record = records.of_run(found, say=records.to_standard_error)
+        for rule in record.metrics["groups"]:
+            print(f"\ngroups by the {rule} rule\n{formats.as_text(views.card(record, rule))}")
+        print("\n".join(views.costs(record)))
+        for key, best in record.best_epochs.items():
+            print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
+        for report in record.robust:
+            print("\n" + "\n".join(map(one_line, as_lines(report.told))))
+    print(one_line(f"files: {found.folder}"))
 
 
-def runs_export(run: list[str], to: str, label: str | None) -> None:
+def runs_export(run: list[str], to: str, label: str | None, logits: bool) -> None:
     """Write the small plain-file form of finished runs, as data/reference_runs holds it."""
     from pathlib import Path
 
     from ltlib.experiments import runs
-    from ltlib.results import reference
+    from ltlib.results import export
 
+    _refuse_empty("--to", to, "data/reference_runs/my_study")
+    _refuse_empty("--label", label, "MiSLAS")
     for found in [runs.find(name) for name in run]:
-        print(reference.export(found, Path(to), label or found.info["experiment"]["method"]))
+        print(export.export(found, Path(to), label or found.info["experiment"]["method"], logits))
 
 
-def results(study: str, dataset: str, method: str, metric: list[str], rule: str, papers: bool, to: str | None) -> None:
-    """Print tables over seeds of the stored studies and of one's own runs, and what stands behind each number."""
+def results(
+    study: str, dataset: str, method: str, metric: list[str], rule: str | None, papers: bool, to: str | None
+) -> None:
+    """Print tables over seeds of the stored studies and of your own runs, and the evidence for each number."""
     from pathlib import Path
 
-    from ltlib.results import provenance, published, tables
-    from ltlib.results import results as room
+    from ltlib.results import formats, provenance, records, table, views
+    from ltlib.results import papers as published
 
-    records = room.only(room.measured([study] if study else []), dataset, method)
-    rows = published.beside(records, metric, rule) if papers else room.table(records, metric, rule)
-    if to:
-        print(tables.write(rows, Path(to), rule))
+    _refuse_empty("--to", to, "table.csv")
+    found = records.only(records.measured([study] if study else []), dataset, method)
+    rows = published.beside(found, metric, rule) if papers else table.table(found, metric, rule)
+    if to is not None:
+        print(formats.write(views.sheet(rows), Path(to)))
         return
-    print(tables.as_text(rows, rule))
-    if len(rows) == 1:
+    print(views.sheet(rows).as_text())
+    if len(rows) == 1 and not papers:
         print("\n" + "\n".join(provenance.as_lines(provenance.provenance(rows[0]))))
 
 
@@ -260,6 +270,11 @@ def doctor() -> None:
     from ltlib.doctor import examine
 
     print("\n".join(examine()))
+
+
+def _refuse_empty(flag: str, text: str | None, example: str) -> None:
+    if text is not None and not text.strip():
+        raise InputError(f"{flag} needs a name, such as {example}; got {text!r}.")
 
 
 def _given(fields: dict[str, str | None]) -> dict[str, str]:
@@ -351,13 +366,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", nargs="+", help="the id of a run, or its beginning")
     export.add_argument("--to", required=True, help="the folder to write one file a run into")
     export.add_argument("--label", help="the row of a table that the runs belong to (default: their method)")
+    export.add_argument("--logits", action="store_true", help="keep the logits of all test images too, as float16")
 
     room = verb(verbs, "results", results)
-    room.add_argument("--study", default="", help="a folder of data/reference_runs, or 'runs' for one's own")
+    room.add_argument("--study", default="", help="a folder of data/reference_runs, or 'runs' for your own")
     room.add_argument("--dataset", default="", help="only results on these data")
     room.add_argument("--method", default="", help="only this row, or every row trained with this method")
-    room.add_argument("--metric", nargs="+", default=["accuracy"], help="such as accuracy 'accuracy few' ECE")
-    room.add_argument("--rule", default="papers", help="of the groups: papers or threshold (default papers)")
+    room.add_argument("--metric", nargs="+", default=["accuracy"], help="such as accuracy 'accuracy few' ECE nll")
+    room.add_argument("--rule", help="of the groups: papers or threshold (default: papers where it is defined)")
     room.add_argument("--papers", action="store_true", help="only numbers that a paper reports too, beside its own")
     room.add_argument("--to", help="write to a file that ends in .csv, .md or .tex instead")
 

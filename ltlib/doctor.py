@@ -8,11 +8,15 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ltlib
 from ltlib import paths
 from ltlib.data.datasets import DATASETS
-from ltlib.errors import one_line
+from ltlib.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "papermill", "nbval")
 
@@ -58,6 +62,11 @@ def _torch() -> list[str]:
         lines = [", ".join(f"{key} {value}" for key, value in devices.hardware(device).items())]
         precision = devices.resolve_precision("auto", device)
         lines.append(f"the paper profile trains in {precision}: {devices.why_precision(device)}")
+        lines += _gpu(device)
+    except InputError as error:
+        return [f"!! {error}"]
+    except RuntimeError as error:  # a driver that does not fit, a GPU that is lost
+        return [f"!! the GPU does not answer ({str(error).splitlines()[0]}): LTLIB_DEVICE=cpu does without it."]
     except (ImportError, OSError) as error:
         return [f"!! torch cannot be imported ({error}): install it again, see README."]
     try:
@@ -67,6 +76,33 @@ def _torch() -> list[str]:
         lines.append("torch and torchvision match")
     except (ImportError, RuntimeError, AttributeError) as error:
         lines.append(f"!! torchvision does not match torch ({error}): install both from the same package index.")
+    return lines
+
+
+def _gpu(device: torch.device) -> list[str]:
+    """What a reader should know of training on this GPU."""
+    import torch
+
+    lines = []
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        major, minor = torch.cuda.get_device_capability(device)
+        lines.append(
+            f"GPU memory: {free / 2**30:.1f} of {total / 2**30:.1f} GiB free; compute capability {major}.{minor}"
+        )
+        lines.append("float32 is full float32 here: TF32 is off in training, evaluation and attacks")
+        lines.append("steps are recorded as CUDA graphs where a method allows it; overrides capture=false forbids it")
+        if free < 2 * 2**30:
+            lines.append("!! less than 2 GiB of GPU memory is free: end other programs that use the GPU.")
+    elif device.type == "mps":
+        lines.append(
+            "Apple GPU: ltlib has never been run on one. It trains in float32, one process and one run at a time, "
+            "without recorded steps; AutoAttack and float64 are not available there. LTLIB_DEVICE=cpu forbids it."
+        )
+    elif torch.version.cuda and Path("/proc/driver/nvidia").exists():
+        lines.append(
+            "!! there is an NVIDIA driver but torch finds no GPU: compare nvidia-smi with CUDA_VISIBLE_DEVICES."
+        )
     return lines
 
 

@@ -6,7 +6,6 @@ This module knows nothing of pages; ``tests/quotes.py`` reads those.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import statistics
@@ -16,7 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from ltlib import paths
-from ltlib.results import reference
+from ltlib.results import papers, records
+from ltlib.results.papers import Published
+from ltlib.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def named(text: str, block: str, above: str = "") -> list[Value]:
 
 def named_studies(text: str) -> list[str]:
     """The studies whose folder, or whose name in quotes, the text contains."""
-    return [study for study in reference.names() if re.search(rf"(?:reference_runs/|[\"'`]){study}(?![\w-])", text)]
+    return [study for study in records.names() if re.search(rf"(?:reference_runs/|[\"'`]){study}(?![\w-])", text)]
 
 
 def of_studies(studies: list[str], block: str) -> list[Value]:
@@ -91,22 +92,22 @@ def of_studies(studies: list[str], block: str) -> list[Value]:
 def measures(study: str) -> dict[str, dict[str, list[float]]]:
     """label -> measure -> one value a seed, in per cent."""
     rows: dict[str, dict[str, list[float]]] = {}
-    for label, records in reference.by_label(study).items():
+    for label, found in records.by_label(records.read(study)).items():
         row = rows.setdefault(label, {})
-        for record in records:
+        for record in found:
             for name, value in _shares(record):
                 row.setdefault(name, []).append(100 * value)
     return rows
 
 
-def _shares(record: dict) -> Iterator[tuple[str, float]]:
-    yield from _of_card("test", record["metrics"])
-    for report in record.get("robust", []):
-        attacks = f"{' + '.join(report['attacks'])} at {report['epsilon']:.4f}"
-        yield f"clean, {attacks}", report["clean_accuracy"]
-        yield f"robust, {attacks}", report["robust_accuracy"]
-        yield from ((f"after {name} of {attacks}", value) for name, value in report["after"].items())
-        yield from _of_card(attacks, report.get("adversarial", {}))
+def _shares(record: Record) -> Iterator[tuple[str, float]]:
+    yield from _of_card("test", record.metrics)
+    for report in record.robust:
+        attacks = f"{' + '.join(report.attacks)} at {report.epsilon:.4f}"
+        yield f"clean, {attacks}", report.clean_accuracy
+        yield f"robust, {attacks}", report.robust_accuracy
+        yield from ((f"after {name} of {attacks}", value) for name, value in report.after.items())
+        yield from _of_card(attacks, report.adversarial or {})
 
 
 def _of_card(name: str, card: dict) -> Iterator[tuple[str, float]]:
@@ -133,16 +134,15 @@ def published(block: str, above: str, cited_in: str) -> list[Value]:
     imbalance factor, the network and the paper that stand there."""
     for text in (block, above, cited_in):
         text = text.replace("iNaturalist 2018", "iNaturalist2018")
-        if rows := [row for row in published_rows() if names(text, row["dataset"])]:
-            factors = {*re.findall(r"\bIF (\d+)", text), ""}
-            rows = [row for row in rows if len(factors) == 1 or row["imbalance_factor"] in factors]
-            rows = [row for row in rows if names(text, row["backbone"])] or rows
-            rows = [row for row in rows if names(f"{block} {above}", row["paper"])] or rows
-            return [Value(float(row["value"])) for row in rows]
+        if rows := [row for row in published_rows() if names(text, row.dataset)]:
+            factors = {*map(float, re.findall(r"\bIF (\d+)", text)), None}
+            rows = [row for row in rows if len(factors) == 1 or row.imbalance_factor in factors]
+            rows = [row for row in rows if names(text, row.backbone)] or rows
+            rows = [row for row in rows if names(f"{block} {above}", row.paper)] or rows
+            return [Value(100 * row.value) for row in rows]
     return []
 
 
 @cache
-def published_rows() -> list[dict[str, str]]:
-    with (paths.project() / "data" / "published_results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+def published_rows() -> list[Published]:
+    return papers.read()

@@ -27,6 +27,7 @@ from ltlib.methods.method import hyperparameters
 from ltlib.training.device import choose_device, hardware, reproducible, resolve_precision, use_available_cores
 from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
+from ltlib.training.shapes import check_single_images
 
 
 def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool = False) -> Run:
@@ -59,6 +60,9 @@ def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool
             print("".join(f"{note}\n" for note in checks.notes(planned.data)), end="")
         with reproducible(experiment.seed, device, planned.recipe.deterministic):
             method = _starting_point(planned, device)
+            images, side = len(planned.data.train), planned.data.test.pixels.shape[-1]
+            batch, processes = planned.recipe.batch_size, planned.processes
+            check_single_images(method, planned.stages, images, side, batch, processes)
             with run.locked() if distributed.rank() == 0 else contextlib.nullcontext():
                 run.update(**about(planned, device))
                 try:

@@ -231,31 +231,6 @@ def find(name: str, root: Path | None = None) -> Run:
     raise InputError(f"No run is called {name!r}.{nearest(name, ids)}")
 
 
-def table(runs: list[Run], rule: str = "threshold") -> list[dict[str, object]]:
-    """One row a finished run: accuracy, the groups under ``rule``, calibration. Fractions; None where undefined."""
-    rows = []
-    for run in runs:
-        info = run.info
-        if info.get("state") != "finished":
-            continue
-        card, experiment = info["metrics"], info["experiment"]
-        groups = card["groups"].get(rule, {})
-        rows.append(
-            {
-                "method": experiment["method"],
-                "data": info["data"]["name"],
-                "IF": "natural" if experiment["imbalance_type"] == "natural" else f"{experiment['imbalance_factor']:g}",
-                "seed": experiment["seed"],
-                "accuracy": card["accuracy"],
-                **{name: groups.get(name, {}).get("accuracy") for name in ("many", "medium", "few")},
-                "ECE": card["ece"],
-                "confidence - accuracy": card["confidence_gap"],
-                "run": run.id,
-            }
-        )
-    return rows
-
-
 def read_weights(run: Run) -> dict[str, Tensor]:
     """The final weights of a run, by name.
 
@@ -286,17 +261,3 @@ def _current_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed = {"average.n_averaged": "averaged"}
     names = {name: renamed.get(name, name.replace("average.module.", "average.")) for name in weights}
     return {names[name]: tensor for name, tensor in weights.items() if name != "seen"}
-
-
-def as_text(rows: list[dict[str, object]]) -> str:
-    """A table for the terminal; fractions in per cent."""
-    if not rows:
-        return "no finished run"
-
-    def cell(value: object) -> str:
-        return "-" if value is None else f"{value:.1%}" if isinstance(value, float) else str(value)
-
-    grid = [list(rows[0]), *([cell(v) for v in row.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in grid]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

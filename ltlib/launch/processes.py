@@ -22,13 +22,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import joblib
+import numpy as np
+import torch
 
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.plan import plan
+from ltlib.experiments.plan import Plan, plan
 from ltlib.experiments.runs import Run
 from ltlib.training.device import choose_device
+from ltlib.training.shapes import training_bytes
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -46,7 +49,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def train_seeds(experiment: Experiment, seeds: list[int]) -> list[Run]:
-    """Train (or resume, or reload) the experiment with every seed; as many at once as there are cores, or on a GPU all.
+    """Train (or resume, or reload) the experiment with every seed; as many at once as there are cores, or as fit a GPU.
 
     Args:
         experiment: its own seed is not used.
@@ -61,7 +64,7 @@ def train_seeds(experiment: Experiment, seeds: list[int]) -> list[Run]:
     experiments = [replace(experiment, seed=seed) for seed in seeds]
     planned = plan(experiments[0])  # checks everything, and decodes the images once for all
     cores = joblib.cpu_count(only_physical_cores=True)
-    at_once = min(len(seeds), cores) if choose_device().type == "cpu" else len(seeds)
+    at_once = min(len(seeds), room_for(planned, choose_device(), cores))
 
     def train(one: Experiment) -> int:
         return _start([sys.executable, "-m"], one, cores // at_once, label=f"seed {one.seed} | ")
@@ -72,6 +75,20 @@ def train_seeds(experiment: Experiment, seeds: list[int]) -> list[Run]:
     if failed:
         raise InputError(f"Seed {', '.join(failed)} did not finish, for the reason above; the same command resumes it.")
     return [planned.with_seed(seed).run for seed in seeds]
+
+
+def room_for(planned: Plan, device: torch.device, cores: int) -> int:
+    """How many trainings a device holds at the same time: one per core, or on a GPU as its free memory allows."""
+    if device.type == "cpu":
+        return cores
+    if device.type != "cuda":
+        return 1
+    backbones = [planned.recipe.backbone, *([str(planned.own["natural"])] if "natural" in planned.own else [])]
+    data, batch = planned.data, planned.recipe.batch_size
+    needed = training_bytes(backbones, data.num_classes, data.test.pixels.shape[-1], batch)
+    needed += sum(int(split.pixels.nbytes) for split in (data.train, data.test) if isinstance(split.pixels, np.ndarray))
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, free // needed)
 
 
 def train_on(processes: int, experiment: Experiment) -> Run:

@@ -11,6 +11,7 @@ from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
 from ltlib.experiments.recipe import with_method
 from ltlib.launch.fill_in import fill_in
+from ltlib.results import views
 
 NOTEBOOK = "full_run.ipynb"
 
@@ -34,6 +35,5 @@ def report(*, baseline: str = "", **fields: object) -> runs.Run:
     notebook = paths.resources() / "notebooks" / NOTEBOOK
     # what the cells print is the progress
     fill_in(notebook, output, asdict(experiment) | {"baseline": baseline}, sys.stdout)
-    print(f"\n{runs.as_text(runs.table(found))}")
-    print(f"groups by the threshold rule\nexecuted notebook: {output}\nrun folder:        {run.folder}")
+    print(f"\n{views.of_runs(found)}\nexecuted notebook: {output}\nrun folder:        {run.folder}")
     return run

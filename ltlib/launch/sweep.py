@@ -75,7 +75,9 @@ def sweep(file: str | Path, *, dry_run: bool = False, cluster: Cluster | None = 
             print(f"\n{counts(tasks)}; nothing goes on in the background, and the same sweep resumes all")
             raise
     files = results.write(asked.name, tasks)
-    print(f"\n{results.as_text(tasks)}\n\n{counts(tasks)}\nthis table: {files[0]} and {files[1].name}")
+    print(
+        f"\n{results.sheet(asked.name, tasks).as_text()}\n\n{counts(tasks)}\nthis table: {files[0]} and {files[1].name}"
+    )
     return tasks
 
 

@@ -1,92 +1,124 @@
-"""What came out of a sweep: one row a setting, over its seeds, for the terminal, as CSV and as Markdown."""
+"""What came out of a sweep: one row per setting, over its seeds, for the terminal, as CSV and as Markdown."""
 
 from __future__ import annotations
 
 import csv
-import io
 import itertools
-import statistics
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltlib import paths
-from ltlib.experiments import runs
-from ltlib.experiments.experiment import FIELDS, command
+from ltlib.experiments.experiment import FIELDS, Experiment, command
 from ltlib.files import write_atomic
 from ltlib.launch.tasks import Task
+from ltlib.results import measures, records, views
+from ltlib.results.formats import Note, Rows, Sheet
+from ltlib.results.table import Row, over_seeds
 
-MEASURES = ("accuracy", "many", "medium", "few", "ECE")
-RULE = "threshold"  # of the groups many, medium and few
+# Column -> metric.
+MEASURES = {
+    "accuracy": measures.metric("accuracy"),
+    **{group: measures.metric(f"accuracy {group}") for group in measures.GROUPS},
+    "ECE": measures.metric("ECE"),
+}
 
 
-def table(tasks: list[Task]) -> list[dict[str, object]]:
-    """One row for the tasks that differ in nothing but the seed. Fractions; None where undefined.
+@dataclass(frozen=True)
+class Setting:
+    """The tasks that differ in nothing but the seed, and what came out of them.
 
-    Returns:
-        Rows with the fields of the experiment but the seed, ``planned`` and finished runs (``n``), for each measure
-        its mean and standard deviation over seeds (``accuracy``, ``± accuracy``), ``command`` (of the first seed)
-        and ``runs`` (the ids of all).
+    Attributes:
+        tasks: at least one.
+        rows: column -> row of the table over the finished ones; without what none of them has.
     """
-    rows = []
-    for _, group in itertools.groupby(_by_setting(tasks), key=_setting):
-        members = list(group)
-        first = members[0].experiment
-        finished = runs.table([task.run for task in members if task.state == "finished"], RULE)
-        row = {name: getattr(first, name) for name in FIELDS if name != "seed"}
-        row |= {"planned": len(members), "n": len(finished)}
-        for name in MEASURES:
-            values = [line[name] for line in finished if line[name] is not None]
-            row[name] = statistics.fmean(values) if values else None
-            row[f"± {name}"] = statistics.stdev(values) if len(values) > 1 else None
-        rows.append(row | {"command": command(first), "runs": " ".join(task.run.id for task in members)})
-    return rows
+
+    tasks: tuple[Task, ...]
+    rows: dict[str, Row]
+
+    @property
+    def experiment(self) -> Experiment:
+        """Of the first seed."""
+        return self.tasks[0].experiment
+
+    @property
+    def finished(self) -> int:
+        """How many runs are finished."""
+        return sum(task.state == "finished" for task in self.tasks)
 
 
-def _setting(task: Task):
-    return replace(task.experiment, seed=0)
-
-
-def _by_setting(tasks: list[Task]) -> list[Task]:
-    """Tasks of one setting side by side, settings in the order in which they first come."""
-    order: dict = {}
+def settings(tasks: Sequence[Task]) -> list[Setting]:
+    """The settings of a sweep, in the order in which they first come."""
+    found: dict[Experiment, list[Task]] = {}
     for task in tasks:
-        order.setdefault(_setting(task), len(order))
-    return sorted(tasks, key=lambda task: order[_setting(task)])
+        found.setdefault(replace(task.experiment, seed=0), []).append(task)
+    return [Setting(tuple(members), _over_seeds(members)) for members in found.values()]
 
 
-def readable(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The rows for a reader: the method and the fields that differ, numbers in per cent with their deviation."""
-    differ = [name for name in FIELDS if name in rows[0] and len({row[name] for row in rows}) > 1]
+def _over_seeds(tasks: Sequence[Task]) -> dict[str, Row]:
+    members = [records.of_run(task.run, say=records.to_standard_error) for task in tasks if task.state == "finished"]
+    rows = {column: over_seeds(members, metric) for column, metric in MEASURES.items()} if members else {}
+    return {column: found[0] for column, found in rows.items() if found}
 
-    def cell(row: dict[str, object], name: str) -> str:
-        mean, deviation = row[name], row[f"± {name}"]
-        if mean is None:
-            return "-"
-        return f"{mean:.1%}" if deviation is None else f"{mean:.1%} ±{deviation:.1%}"
 
+def full(settings: Sequence[Setting]) -> list[dict[str, object]]:
+    """Every column: the fields of the experiment but the seed, ``planned`` and finished runs (``n``), mean and standard
+    deviation of each measure (fractions; None where undefined), the rule of the groups, ``command`` (of the first seed)
+    and ``runs`` (the ids of all)."""
+    lines = []
+    for setting in settings:
+        line: dict[str, object] = {name: getattr(setting.experiment, name) for name in FIELDS if name != "seed"}
+        line |= {"planned": len(setting.tasks), "n": setting.finished}
+        for column in MEASURES:
+            row = setting.rows.get(column)
+            line |= {column: row.mean if row else None, f"sd_{column}": row.sd if row else None}
+        line["rule"] = next((row.rule for row in setting.rows.values()), None)
+        line |= {"command": command(setting.experiment), "runs": [task.run.id for task in setting.tasks]}
+        lines.append(line)
+    return lines
+
+
+def readable(settings: Sequence[Setting]) -> Rows:
+    """For a reader: the method and the fields that differ, numbers in per cent with their deviation."""
+    fields = [name for name in FIELDS if name != "seed"]
+    differ = [name for name in fields if len({getattr(setting.experiment, name) for setting in settings}) > 1]
     return [
         {"": str(number)}
-        | {name: _plain(row[name]) for name in dict.fromkeys(("method", *differ))}
-        | {"n": f"{row['n']}" if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"}
-        | {name: cell(row, name) for name in MEASURES}
-        for number, row in enumerate(rows, 1)
+        | {name: _plain(getattr(setting.experiment, name)) for name in dict.fromkeys(("method", *differ))}
+        | {"n": _of(setting.finished, len(setting.tasks))}
+        | {column: _mean(setting.rows.get(column)) for column in MEASURES}
+        for number, setting in enumerate(settings, 1)
     ]
+
+
+def _of(finished: int, planned: int) -> str:
+    return f"{finished}" if finished == planned else f"{finished} of {planned}"
+
+
+def _mean(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    return row.metric.show(row.mean) + (f" ±{row.metric.show(row.sd)}" if row.sd is not None else "")
 
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def as_text(tasks: list[Task]) -> str:
-    """The table for the terminal, then the command of each row, then what is missing."""
-    rows = table(tasks)
-    lines = [runs.as_text(readable(rows)), f"mean ± standard deviation over n seeds; groups by the {RULE} rule", ""]
-    lines += [f"{number}: {row['command']}" for number, row in enumerate(rows, 1)]
-    return "\n".join(lines + [""] * any(missing(tasks)) + missing(tasks))
+def sheet(name: str, tasks: Sequence[Task]) -> Sheet:
+    """The table of a sweep with the command of each row, the machines behind it, and what is missing."""
+    found = settings(tasks)
+    rules = {row.rule for setting in found for row in setting.rows.values()}
+    finished = [task.run.info for task in tasks if task.state == "finished"]
+    behind = {f"ltlib {info['versions']['ltlib']}, {info['hardware']['device']}" for info in finished}
+    foot = [f"{len(finished)} of {len(tasks)} runs are finished", "mean ± standard deviation over n seeds, last epoch"]
+    notes = [Note(str(number), command(setting.experiment), True) for number, setting in enumerate(found, 1)]
+    notes += [Note("", text) for text in (*sorted(behind), *missing(tasks))]
+    foot += [views.rule_line(rules)] * bool(rules)
+    return Sheet(readable(found), full(found), "; ".join(foot), notes, name)
 
 
-def missing(tasks: list[Task]) -> list[str]:
+def missing(tasks: Sequence[Task]) -> list[str]:
     """One line for each run that is not finished or made no report, with the command that tries it again."""
     lines = []
     for task in tasks:
@@ -99,41 +131,7 @@ def missing(tasks: list[Task]) -> list[str]:
     return lines
 
 
-def as_csv(tasks: list[Task]) -> str:
-    """The table with all its columns; fractions."""
-    rows = [{name.replace("± ", "sd_"): value for name, value in row.items()} for row in table(tasks)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def as_markdown(name: str, tasks: list[Task]) -> str:
-    """The table, the command of each row, and the hardware and versions behind it."""
-    rows = table(tasks)
-    shown = readable(rows)
-    line: Callable[[list[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
-    finished = [task.run.info for task in tasks if task.state == "finished"]
-    behind = {f"ltlib {info['versions']['ltlib']}, {info['hardware']['device']}" for info in finished}
-    text = [
-        f"# {name}",
-        "",
-        f"{len(finished)} of {len(tasks)} runs are finished. Mean ± standard deviation over n seeds, last epoch; "
-        f"groups by the {RULE} rule.",
-        "",
-        line(list(shown[0])),
-        line(["---"] * len(shown[0])),
-        *(line([str(value).replace("|", "\\|") for value in row.values()]) for row in shown),
-        "",
-        *(f"{number}. `{row['command']}`" for number, row in enumerate(rows, 1)),
-        "",
-        *(f"- {text}" for text in (*sorted(behind), *missing(tasks))),
-    ]
-    return "\n".join(text).rstrip() + "\n"
-
-
-def write(name: str, tasks: list[Task]) -> tuple[Path, Path]:
+def write(name: str, tasks: Sequence[Task]) -> tuple[Path, Path]:
     """Write the table as ``NAME.csv`` and ``NAME.md`` beside the runs; returns both paths.
 
     What is there is replaced only if all its runs belong to this sweep too; else the name gets a number.
@@ -145,13 +143,14 @@ def write(name: str, tasks: list[Task]) -> tuple[Path, Path]:
         files = folder / f"{stem}.csv", folder / f"{stem}.md"
         if not any(file.exists() for file in files) or _runs_in(files[0]) <= ids:
             break
-    write_atomic(files[0], as_csv(tasks).encode())
-    write_atomic(files[1], as_markdown(name, tasks).encode())
+    made = sheet(name, tasks)
+    write_atomic(files[0], made.as_csv().encode())
+    write_atomic(files[1], made.as_markdown().encode())
     return files
 
 
 def _runs_in(file: Path) -> set[str]:
-    """The ids of the runs that stand in a written table; something no run is called if it is not one."""
+    """The ids of the runs in a written table; something no run is called if it is not one."""
     try:
         with file.open(newline="", encoding="utf-8") as text:
             return {run for row in csv.DictReader(text) for run in row["runs"].split()}

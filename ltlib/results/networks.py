@@ -23,7 +23,8 @@ from ltlib.experiments.runs import Run
 from ltlib.files import write_atomic
 from ltlib.methods import Method
 from ltlib.paths import make_folder
-from ltlib.results import reference
+from ltlib.results import records
+from ltlib.results.record import Record
 
 FOLDER = "networks"
 
@@ -31,7 +32,7 @@ FOLDER = "networks"
 def names() -> list[str]:
     """The stored networks, as ``<study>/<name>``."""
     return sorted(
-        f"{file.parent.parent.name}/{file.stem}" for file in reference.studies().glob(f"*/{FOLDER}/*.safetensors")
+        f"{file.parent.parent.name}/{file.stem}" for file in records.studies().glob(f"*/{FOLDER}/*.safetensors")
     )
 
 
@@ -46,21 +47,21 @@ def load(name: str) -> Method:
     """
     check_choice("network", name, names())
     study, _, stem = name.partition("/")
-    content = (reference.studies() / study / FOLDER / f"{stem}.safetensors").read_bytes()
+    content = (records.studies() / study / FOLDER / f"{stem}.safetensors").read_bytes()
     method = untrained(record_of(study, content))
     method.load_state_dict(from_safetensors(content))
     return method.eval()
 
 
-def record_of(study: str, content: bytes) -> dict:
+def record_of(study: str, content: bytes) -> Record:
     """The record of the run that these weights are of.
 
     Raises:
         InputError: the study has no record of such weights.
     """
     sha256 = hashlib.sha256(content).hexdigest()
-    for record in reference.read(study):
-        if record["weights_sha256"] == sha256:
+    for record in records.read(study):
+        if record.weights_sha256 == sha256:
             return record
     raise InputError(
         f"Study {study} has no record of weights with SHA-256 {sha256}: the file is damaged. "
@@ -68,16 +69,14 @@ def record_of(study: str, content: bytes) -> dict:
     )
 
 
-def untrained(record: dict) -> Method:
+def untrained(record: Record) -> Method:
     """The method that a record describes, with weights that are not trained."""
-    recipe, data = record["recipe"], record["data"]
+    recipe, data = record.recipe, record.data
     mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
     network = models.make(
         recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), recipe.get("frozen", False)
     )
-    return methods.make(
-        record["experiment"]["method"], network, torch.tensor(data["counts"]), **record["hyperparameters"]
-    )
+    return methods.make(record.method, network, torch.tensor(data["counts"]), **record.hyperparameters)
 
 
 def store(run: Run, study: Path, name: str) -> Path:
@@ -94,27 +93,27 @@ def store(run: Run, study: Path, name: str) -> Path:
     return file
 
 
-def card(record: dict, name: str) -> str:
+def card(record: Record, name: str) -> str:
     """The model card of a stored network, in Markdown, made of nothing but its record."""
-    data, recipe, metrics, e = record["data"], record["recipe"], record["metrics"], record["experiment"]
-    own = ", ".join(f"{key}={value}" for key, value in record["hyperparameters"].items() if value != "")
-    groups = metrics["groups"].get("papers") or metrics["groups"]["threshold"]
+    data, recipe, metrics, e = record.data, record.recipe, record.metrics, record.experiment
+    own = ", ".join(f"{key}={value}" for key, value in record.hyperparameters.items() if value != "")
+    groups = metrics["groups"][record.rule]
     per_group = ", ".join(f"{g} {v['accuracy']:.1%}" for g, v in groups.items() if v["accuracy"] is not None)
-    hardware = record["hardware"]
+    hardware = record.hardware
     return f"""# {name}
 
-{record["label"]}: {recipe["backbone"]} trained on {data["name"]}, {data["train_images"]:,} images, imbalance factor
+{record.label}: {recipe["backbone"]} trained on {data["name"]}, {data["train_images"]:,} images, imbalance factor
 {e["imbalance_factor"]:g} ({e["imbalance_type"]}), seed {e["seed"]}.
 
 - Test accuracy {metrics["accuracy"]:.2%}, ECE {metrics["ece"]:.2%} on {metrics["test_images"]:,} images, after the
   last epoch. By group: {per_group}.
 - Recipe: {recipe["epochs"]} epochs, batch size {recipe["batch_size"]}, learning rate {recipe["lr"]:g}, weight decay
-  {recipe["weight_decay"]:g}, schedule {recipe["schedule"]}, precision {record.get("precision", "float32")}.
+  {recipe["weight_decay"]:g}, schedule {recipe["schedule"]}, precision {record.precision or "float32"}.
 - Settings of the method: {own or "none"}.
-- Trained in {record["seconds"] / 3600:.1f} hours on one {hardware["device"]}, {hardware.get("threads", 1)} thread(s),
-  torch {record["versions"]["torch"]}.
-- Run: `{record["id"]}`. Command: `{record["command"]}`.
-- SHA-256 of the weights: `{record["weights_sha256"]}`.
+- Trained in {record.seconds / 3600:.1f} hours on one {hardware["device"]}, {hardware.get("threads", 1)} thread(s),
+  torch {record.versions["torch"]}.
+- Run: `{record.id}`. Command: `{record.command}`.
+- SHA-256 of the weights: `{record.weights_sha256}`.
 - Classes, from the most to the least frequent: {", ".join(data["class_names"])}.
 
 Limits: this is one seed. The training set is long-tailed, and the rare classes are recognised less often than the

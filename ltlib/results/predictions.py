@@ -2,20 +2,25 @@
 
 ``<run id>.npz`` beside a record of ``data/reference_runs`` holds, for ``test`` and for every robust report whose
 images were kept, ``labels``, ``predicted`` and ``confidence``. From these follow the accuracy, of every class and
-group, and the confusion matrix exactly, and the ECE to within 1 / 131,070.
+group, and the confusion matrix exactly, and the ECE to within 1 / 131,070. Where a study asks for it, ``test`` also has
+the ``logits`` as float16, from which the whole report card follows. ``classes`` holds the ``accuracy`` and the
+``confidence`` of each class, (E, K), after the epochs ``epoch`` (E,), where a run measured them along the way.
 """
 
 from __future__ import annotations
 
 import io
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ltlib.data.longtail import PAPER_GROUPS, shot_groups
+from ltlib.errors import InputError
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
 from ltlib.evaluation.calibration import confidence_and_correct, equal_width_bins, probabilities
-from ltlib.experiments.attack import attack_arrays, robust_reports
+from ltlib.experiments.attack import attack_arrays
 from ltlib.experiments.runs import Run
 
 # Confidences are rounded up to a 65,535th and read as the middle of it. 65,535 is 15 * 4,369, so that every confidence
@@ -41,18 +46,47 @@ def compress(logits: np.ndarray, labels: np.ndarray) -> Arrays:
     }
 
 
-def of_run(run: Run) -> dict[str, Arrays]:
-    """What was predicted in a finished run: ``test``, and the name of each robust report's arrays.
+def half(logits: np.ndarray) -> np.ndarray:
+    """Logits (N, K) as float16 such that the largest of each row stays the largest.
+
+    The largest of the row is subtracted first, which changes no probability: it becomes exactly 0, and float16 is
+    finest near 0. What is left is off by at most a 2,048th of itself.
+    """
+    z = logits.astype(np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    return z.clip(np.finfo(np.float16).min).astype(np.float16)
+
+
+def of_run(run: Run, reports: Sequence[dict] = (), logits: bool = False) -> dict[str, Arrays]:
+    """What was predicted in a finished run: ``test``, the name of each robust report's arrays, and ``classes``.
+
+    Args:
+        run: finished.
+        reports: its robust reports.
+        logits: whether ``test`` holds the logits as well.
 
     Raises:
-        InputError: the run is not finished.
+        InputError: the run is not finished, or its predictions are damaged.
     """
     stored = run.predictions()
     found = {"test": compress(stored["logits"], stored["labels"])}
-    for report in robust_reports(run):
+    if logits:
+        found["test"]["logits"] = half(stored["logits"])
+    for report in reports:
         if arrays := attack_arrays(run, report):
             found[report["arrays"]] = compress(arrays["adversarial_logits"], arrays["labels"])
-    return found
+    return found | classes(run.metrics)
+
+
+def classes(lines: Sequence[dict]) -> dict[str, Arrays]:
+    """``classes`` from the lines of ``metrics.jsonl``; empty if no epoch has them. NaN where a class has no image."""
+    measured = [line for line in lines if "class_accuracy" in line]
+    if not measured:
+        return {}
+    found: Arrays = {"epoch": np.array([line["epoch"] for line in measured], dtype=np.int32)}
+    for name in ("accuracy", "confidence"):
+        found[name] = np.array([line[f"class_{name}"] for line in measured], dtype=np.float32)  # None becomes NaN
+    return {"classes": found}
 
 
 def pack(found: dict[str, Arrays]) -> bytes:
@@ -63,19 +97,26 @@ def pack(found: dict[str, Arrays]) -> bytes:
 
 
 def unpack(file: Path) -> dict[str, Arrays]:
-    """What :func:`pack` wrote."""
+    """What :func:`pack` wrote.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     found: dict[str, Arrays] = {}
-    with np.load(file) as stored:
-        for key in stored.files:
-            name, _, what = key.rpartition("/")
-            found.setdefault(name, {})[what] = stored[key]
+    try:
+        with np.load(file) as stored:
+            for key in stored.files:
+                name, _, what = key.rpartition("/")
+                found.setdefault(name, {})[what] = stored[key]
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file} is damaged ({error}): delete it and export the run again.") from error
     return found
 
 
 def equal(one: dict[str, Arrays], other: dict[str, Arrays]) -> bool:
     """Whether both hold the same arrays."""
     a, b = _flat(one), _flat(other)
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], a[key].dtype.kind == "f") for key in a)
 
 
 def _flat(found: dict[str, Arrays]) -> Arrays:

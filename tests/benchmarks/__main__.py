@@ -19,8 +19,8 @@ import torch
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.execute import revision, versions
-from ltlib.experiments.runs import as_text
 from ltlib.files import write_atomic
+from ltlib.results.formats import as_text
 from ltlib.training.device import choose_device, hardware, resolve_precision, use_available_cores
 from tests.benchmarks import growth, limit
 from tests.benchmarks.race import peak_memory, race

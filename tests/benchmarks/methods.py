@@ -14,8 +14,8 @@ import torch
 from ltlib import methods, models
 from ltlib.data.cifar import MEAN, STD
 from ltlib.data.longtail import class_counts
-from ltlib.experiments.runs import as_text
 from ltlib.methods import Method
+from ltlib.results.formats import as_text
 from ltlib.training.device import choose_device, hardware
 from ltlib.training.engine import Engine, Options
 from tests.benchmarks.race import race

@@ -15,7 +15,7 @@ from ltlib.experiments import runs
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
-from ltlib.launch.processes import parse_seeds, train_on, train_seeds
+from ltlib.launch.processes import parse_seeds, room_for, train_on, train_seeds
 
 SMALL = "image_size=8, num_classes=3, n_max=20, epochs=2"
 ONE = Experiment(profile="smoke", imbalance_factor=2.0, overrides="image_size=8, num_classes=3, n_max=20")
@@ -109,3 +109,13 @@ def test_processes_that_are_none_are_refused(capsys, flags, said):
     assert main(["train", "--profile", "smoke", *flags]) == 2
     assert said in capsys.readouterr().err
     assert not paths.runs_root().exists()
+
+
+@pytest.mark.parametrize(("free", "expected"), [(1, 1), (4, 2), (80, 48)])
+def test_as_many_seeds_at_once_as_fit_the_memory_of_a_gpu(monkeypatch, free, expected):
+    """A small training is counted as a little more than 1.5 GiB."""
+    planned = plan(ONE)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * 2**30, 90 * 2**30))
+    at_once = room_for(planned, torch.device("cuda"), cores=2)
+    assert at_once == pytest.approx(expected, abs=5 if free > 9 else 0)
+    assert room_for(planned, torch.device("cpu"), cores=2) == 2

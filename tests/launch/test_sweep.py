@@ -2,10 +2,12 @@
 
 import csv
 import io
+import json
 import os
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from ltlib.launch import workers as sweep_workers
 from ltlib.launch.sweep import _Sweep, sweep
 from ltlib.launch.sweep_file import Options
 from ltlib.launch.tasks import Task, tasks_of
+from ltlib.results import records
 from ltlib.training.progress import Board
 
 SMOKE = Experiment(profile="smoke")
@@ -118,14 +121,15 @@ def test_bad_options_are_one_sentence_and_nothing_is_written(tmp_path, capsys, m
 
 
 def finished_task(experiment: Experiment, accuracy: float, few: float | None) -> Task:
-    """A task whose run.json says so, without training."""
+    """A task whose run.json is that of a stored run with other numbers, without training."""
     (task,) = tasks_of([experiment])
     task.run.folder.mkdir(parents=True)
+    file = next((records.studies() / "demo").glob("cross_entropy*.json"))
+    told = json.loads(file.read_text())
     groups = {name: {"accuracy": value} for name, value in (("many", 0.9), ("medium", 0.5), ("few", few))}
-    card = {"accuracy": accuracy, "ece": 0.1, "confidence_gap": 0.0, "groups": {"threshold": groups}}
-    about = execute.about(plan(experiment), torch.device("cpu"))
-    about |= {"state": "finished", "metrics": card, "versions": {"ltlib": "0"}, "hardware": {"device": "a core"}}
-    task.run.update(**about)
+    told["metrics"] |= {"accuracy": accuracy, "ece": 0.1, "groups": {"papers": groups}}
+    told["versions"]["ltlib"], told["hardware"]["device"] = "0", "a core"
+    task.run.update(**told | {"state": "finished", "id": task.run.id, "experiment": asdict(experiment)})
     task.state = "finished"
     return task
 
@@ -135,37 +139,43 @@ def test_the_table_holds_mean_deviation_and_number_over_seeds():
     tasks = [finished_task(smoke(seed=seed), accuracy, few=None) for seed, accuracy in enumerate(values)]
     (lonely,) = tasks_of([smoke(method="mixup", seed=1)])
     lonely.state, lonely.reason, lonely.attempts = "failed", "It broke.", 2
-    first, second = sweep_results.table([tasks[0], lonely, *tasks[1:]])
+    sheet = sweep_results.sheet("mine", [tasks[0], lonely, *tasks[1:]])
+    first, second = sheet.full
     assert (first["method"], first["n"], first["planned"]) == ("cross_entropy", 3, 3)
     assert first["accuracy"] == pytest.approx(2 / 3)
-    assert first["± accuracy"] == pytest.approx(statistics.stdev(values))
-    assert (first["few"], first["± few"]) == (None, None)
+    assert first["sd_accuracy"] == pytest.approx(statistics.stdev(values))
+    assert (first["few"], first["sd_few"]) == (None, None)
+    assert (first["rule"], second["rule"]) == ("papers", None)
     assert first["command"] == "python -m ltlib train --method cross_entropy --dataset glyphs --profile smoke"
-    assert first["runs"].split() == [task.run.id for task in tasks]
-    assert (second["n"], second["accuracy"], second["± accuracy"]) == (0, None, None)
+    assert first["runs"] == [task.run.id for task in tasks]
+    assert (second["n"], second["accuracy"], second["sd_accuracy"]) == (0, None, None)
 
-    text = sweep_results.as_text([*tasks, lonely])
+    text = sheet.as_text()
     assert "1  cross_entropy  3       66.7% ±20.8%  90.0% ±0.0%  50.0% ±0.0%  -    10.0% ±0.0%" in text
     assert "2  mixup          0 of 1  -" in text
+    assert (
+        "3 of 4 runs are finished; mean ± standard deviation over n seeds, last epoch; groups by the papers rule"
+        in text
+    )
     assert f"failed after 2 attempts: {lonely.run.id}: It broke. Again with: python -m ltlib train" in text
 
 
 def test_csv_and_markdown_say_the_same_as_the_table():
     tasks = [finished_task(smoke(seed=seed, imbalance_factor=f), s, few=s) for seed, f, s in
              ((0, 10, 0.5), (1, 10, 0.7), (0, 100, 0.25))]  # fmt: skip
-    table = sweep_results.table(tasks)
-    rows = list(csv.DictReader(io.StringIO(sweep_results.as_csv(tasks))))
-    assert len(rows) == len(table) == 2
-    for row, expected in zip(rows, table, strict=True):
+    sheet = sweep_results.sheet("name", tasks)
+    rows = list(csv.DictReader(io.StringIO(sheet.as_csv())))
+    assert len(rows) == len(sheet.full) == 2
+    for row, expected in zip(rows, sheet.full, strict=True):
         assert row["command"] == expected["command"]
         for name in sweep_results.MEASURES:
             assert float(row[name]) == expected[name]
-            deviation = expected[f"± {name}"]
+            deviation = expected[f"sd_{name}"]
             assert row[f"sd_{name}"] == ("" if deviation is None else str(deviation))
-    markdown = sweep_results.as_markdown("name", tasks)
+    markdown = sheet.as_markdown()
     assert "| 1 | cross_entropy | 10 | 2 | 60.0% ±14.1% |" in markdown
     assert "| 2 | cross_entropy | 100 | 1 | 25.0% |" in markdown
-    assert f"2. `{table[1]['command']}`" in markdown
+    assert f"- 2: `{sheet.full[1]['command']}`" in markdown
     assert "- ltlib 0, a core" in markdown
 
 

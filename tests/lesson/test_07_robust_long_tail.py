@@ -16,7 +16,7 @@ from ltlib.data.loader import Batch
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
 from ltlib.models import Network
-from ltlib.results import card, reference
+from ltlib.results import records
 
 
 def log_softmax(z):
@@ -103,13 +103,6 @@ def test_against_scale_is_logarithmic_and_names_the_range():
     assert "PGD 20% to 60%, at the ends 50% and 60%" in picture.text
 
 
-def test_means_leave_out_what_was_not_measured():
-    cards = {"a": [{"x": 0.2, "y": None}, {"x": 0.4, "y": 0.5}], "b": [{"x": 0.1, "y": None}]}
-    first, second = card.means(cards, ["x", "y"])
-    assert first == {"label": "a", "n": 2, "x": pytest.approx(0.3), "y": 0.5}
-    assert second == {"label": "b", "n": 1, "x": 0.1, "y": None}
-
-
 @pytest.fixture(scope="module")
 def lesson():
     return nbformat.read(paths.project() / "notebooks" / "07_robust_long_tail.ipynb", as_version=4).cells
@@ -138,7 +131,7 @@ def test_the_report_card_is_that_of_the_stored_runs(lesson):
     (text,) = (text for text in texts if text.startswith("method  ") and "PGD-20 ECE" in text)
     header, _, *lines = (re.split(r"\s{2,}", line.strip()) for line in text.splitlines())
     rows: dict[str, list[dict]] = {}
-    for file in (reference.studies() / "robust_longtail_glyphs").glob("*.json"):
+    for file in (records.studies() / "robust_longtail_glyphs").glob("*.json"):
         record = json.loads(file.read_text())
         rows.setdefault(record["label"], []).append(raw(record))
     assert {line[0] for line in lines} == set(rows)
@@ -151,6 +144,6 @@ def test_the_report_card_is_that_of_the_stored_runs(lesson):
 
 def test_the_claims_rest_on_three_seeds_each(lesson):
     (text,) = [o.text for c in lesson for o in c.get("outputs", []) if ", points more than" in o.get("text", "")]
-    study = reference.by_label("robust_longtail_glyphs")
+    study = records.by_label(records.read("robust_longtail_glyphs"))
     for label in [text.partition(", points")[0], *(re.split(r"\s{2,}", line)[0] for line in text.splitlines()[3:])]:
-        assert [record["experiment"]["seed"] for record in study[label]] == [0, 1, 2]
+        assert [record.seed for record in study[label]] == [0, 1, 2]

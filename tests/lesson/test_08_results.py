@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -11,7 +12,9 @@ from ltlib import paths
 from ltlib.evaluation.spread import interval, paired
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import WrongAnswer, check
-from ltlib.results import published, reference, results
+from ltlib.results import papers, records
+from ltlib.results.papers import Gain
+from ltlib.results.table import table as table_of
 
 
 def around(mean, half):
@@ -106,8 +109,8 @@ def test_the_epochs_chosen_are_marked_where_they_are():
 
 
 def test_gains_stand_beside_each_other():
-    row = {"study": "s", "label": "m", "ours": interval([0.1, 0.2]), "theirs": 0.12, "source": "table"}
-    picture = figures.results.gains([row, row | {"study": "other", "ours": interval([0.1])}], "Gain")
+    gain = Gain("s", "m", interval([0.1, 0.2]), 0.12, "table", "yes")
+    picture = figures.results.gains([gain, replace(gain, study="other", ours=interval([0.1]))], "Gain")
     assert "m (s): ours +15.0 (-48.5 to +78.5), theirs +12.0; m (other): ours +10.0, theirs +12.0" in picture.text
     assert [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()] == ["m\ns", "m\nother"]
 
@@ -124,7 +127,7 @@ def lesson():
 
 
 def accuracies(study):
-    return {row["label"]: row["values"] for row in results.table(results.measured([study]))}
+    return {row.label: row.values for row in table_of(records.read(study))}
 
 
 def test_what_the_text_says_of_one_seed(lesson):
@@ -153,8 +156,8 @@ def test_what_the_text_says_of_pairs(lesson):
     half = 2.776445 * pooled  # Student's t with four degrees of freedom
     assert f"from {100 * (gain.mean - half):.1f} to {100 * (gain.mean + half):.1f} points" in lesson
     stage1 = {
-        label: {r["experiment"]["seed"]: r["hyperparameters"]["stage1"] for r in records}
-        for label, records in reference.by_label("mislas_cifar10_exact").items()
+        label: {r.seed: r.hyperparameters["stage1"] for r in found}
+        for label, found in records.by_label(records.read("mislas_cifar10_exact")).items()
         if label in ("MiSLAS", "cRT + mixup")
     }
     assert stage1["MiSLAS"] == stage1["cRT + mixup"]
@@ -162,9 +165,9 @@ def test_what_the_text_says_of_pairs(lesson):
 
 def test_what_the_text_says_of_chosen_epochs(lesson):
     worth = [
-        record["best_epochs"]["test_accuracy"]["test_accuracy"] - record["metrics"]["accuracy"]
+        record.best_epochs["test_accuracy"]["test_accuracy"] - record.metrics["accuracy"]
         for study in ("mislas_cifar10_exact", "reslt_cifar10_exact", "reslt_glyphs", "adversarial_glyphs")
-        for record in reference.read(study)
+        for record in records.read(study)
     ]
     assert "never below zero" in lesson
     assert min(worth) > -1e-6  # float32 against float64
@@ -173,15 +176,15 @@ def test_what_the_text_says_of_chosen_epochs(lesson):
 
 
 def test_what_the_text_says_of_the_papers(lesson):
-    rows = published.gains(results.measured(["mislas_cifar10_exact"]))
-    table = {row["label"]: row for row in rows if row["source"].endswith("Table 4")}
+    rows = papers.gains(records.read("mislas_cifar10_exact"))
+    table = {row.label: row for row in rows if row.source.endswith("Table 4")}
     for label, text in {
         "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, in its paper {:.1f} points",
         "cRT + mixup": "cRT with mixup {:.1f} points, and {:.1f} points there",
     }.items():
-        assert text.format(100 * table[label]["ours"].mean, 100 * table[label]["theirs"]) in lesson
+        assert text.format(100 * table[label].ours.mean, 100 * table[label].theirs) in lesson
     mixup = table["mixup"]
-    assert mixup["ours"].mean < 0 < mixup["theirs"] < mixup["ours"].high
-    inside = [row["ours"].low < row["theirs"] < row["ours"].high for row in rows]
+    assert mixup.ours.mean < 0 < mixup.theirs < mixup.ours.high
+    inside = [row.ours.low < row.theirs < row.ours.high for row in rows]
     assert (sum(inside), len(inside)) == (6, 7)
     assert "Six of the seven published gains" in lesson

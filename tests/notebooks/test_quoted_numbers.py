@@ -3,14 +3,12 @@
 import math
 import re
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
 from ltlib import paths
 from ltlib.data import glyphs
-from ltlib.experiments import runs
-from ltlib.results import reference
+from ltlib.results import formats, records, views
 from tests import evidence, quotes
 from tests.evidence import Value, named_studies
 from tests.quotes import Quote, Section
@@ -100,22 +98,21 @@ def test_no_exception_is_left_over():
 
 
 def test_the_table_of_readme_is_that_of_the_stored_runs():
-    stored = [SimpleNamespace(id=r["id"], info=r | {"state": "finished"}) for r in reference.read("demo")]
-    rows = runs.table(stored, "threshold")
+    rows = views.per_run(records.read("demo"))
     for row in rows:
         del row["run"]
-    table = f"```\n{runs.as_text(rows)}\ngroups by the threshold rule\n```"
+    table = f"```\n{formats.as_text(rows)}\ngroups by the papers rule\n```"
     readme = (paths.project() / "README.md").read_text()
     assert table in readme, f"README.md must show what data/reference_runs/demo holds:\n{table}"
 
 
 def tables_of(study: str) -> Iterator[list[dict]]:
-    """Everything that ``reference`` makes of a study."""
-    records = reference.read(study)
-    for rule in set.intersection(*(set(r["metrics"]["groups"]) for r in records)):
-        yield reference.summary(study, rule)
-    for attacks, epsilon in {(" + ".join(r["attacks"]), r["epsilon"]) for x in records for r in x.get("robust", [])}:
-        yield reference.robust_summary(study, attacks, epsilon)
+    """Every summary of a study."""
+    found = records.read(study)
+    for rule in set.intersection(*(set(record.metrics["groups"]) for record in found)):
+        yield views.summary(found, rule)
+    for attack, epsilon in {(report.attack, report.epsilon) for record in found for report in record.robust}:
+        yield views.robust_summary(found, attack, epsilon)
 
 
 def lines(table: str) -> list[list[str]]:
@@ -128,7 +125,7 @@ def test_printed_tables_are_those_of_the_stored_runs(cell):
     made = []
     for study in named_studies(cell.source):
         for table in tables_of(study):
-            made += lines(runs.as_text([{name: row[name] for name in row if name != "command"} for row in table]))
+            made += lines(formats.as_text([{name: row[name] for name in row if name != "command"} for row in table]))
     for table in re.findall(r"^label .*\n(?:.+\n?)+", quotes.printed(cell), flags=re.MULTILINE):
         wrong = [line for line in lines(table) if line not in made]
         assert not wrong, "not in the stored runs: build the lesson again (python -m ltlib.lesson.build)"

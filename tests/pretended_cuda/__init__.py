@@ -128,8 +128,9 @@ def _blind_spots() -> list:
     enabled, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
 
     def from_host(data, *, device=None, **kwargs):
-        made = tensor(data, **kwargs)
-        return made.to(CUDA) if device is not None and torch.device(device).type == "cuda" else made.to(device or CPU)
+        if device is None or torch.device(device).type != "cuda":
+            return tensor(data, device=device, **kwargs)
+        return tensor(data, device=CPU, **kwargs).to(CUDA)
 
     def cast(kind, *args, **kwargs):  # to C++ the tensors are on the CPU, hence autocast's list for CPUs
         return autocast("cpu" if kind == "cuda" else kind, *args, **kwargs)

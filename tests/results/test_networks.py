@@ -10,7 +10,7 @@ import ltlib
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
-from ltlib.results import networks, reference, trajectories
+from ltlib.results import export, networks, records, trajectories
 
 
 def letters(overrides: str) -> Experiment:
@@ -30,9 +30,9 @@ def run(tmp_path_factory):
 @pytest.fixture
 def study(run, tmp_path, monkeypatch):
     """A study that holds the run, its network and its trajectory."""
-    monkeypatch.setattr(reference, "studies", lambda: tmp_path)
+    monkeypatch.setattr(records, "studies", lambda: tmp_path)
     folder = tmp_path / "letters"
-    reference.export(run, folder, "cross-entropy")
+    export.export(run, folder, "cross-entropy")
     networks.store(run, folder, "plain")
     return folder
 
@@ -59,12 +59,12 @@ def test_a_damaged_or_unknown_network_is_refused(study):
 
 def test_the_card_tells_what_the_record_says(run, study):
     text = (study / "networks" / "plain.md").read_text()
-    [record] = reference.read("letters")
+    [record] = records.read("letters")
     assert text == networks.card(record, "letters/plain")
     for fact in (
         run.id,
-        record["weights_sha256"],
-        f"{record['metrics']['accuracy']:.2%}",
+        record.weights_sha256,
+        f"{record.metrics['accuracy']:.2%}",
         'ltlib.load("letters/plain")',
     ):
         assert fact in text

@@ -10,7 +10,7 @@ from ltlib.evaluation.evaluate import report_card
 from ltlib.experiments.attack import attack_command, measure, robust_reports
 from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.results import predictions, reference
+from ltlib.results import export, predictions, records
 
 HALF_A_STEP = 0.5 / predictions.STEPS
 COUNTS = np.array([500, 300, 180, 107, 64, 38, 23, 13, 8, 5])
@@ -68,7 +68,7 @@ def run(tmp_path_factory):
 
 
 def test_export_keeps_predictions_and_robust_ones(run, tmp_path):
-    file = reference.export(run, tmp_path, "plain")
+    file = export.export(run, tmp_path, "plain")
     record, arrays = json.loads(file.read_text()), predictions.unpack(file.with_suffix(".npz"))
     counts = np.array(record["data"]["counts"])
     assert_told_again(record["metrics"], predictions.measures(arrays["test"], counts))
@@ -79,15 +79,15 @@ def test_export_keeps_predictions_and_robust_ones(run, tmp_path):
 
 
 def test_export_adds_predictions_to_an_older_record_and_overwrites_no_others(run, tmp_path):
-    beside = reference.export(run, tmp_path, "plain").with_suffix(".npz")
+    beside = export.export(run, tmp_path, "plain").with_suffix(".npz")
     beside.unlink()
-    reference.export(run, tmp_path, "plain")
+    export.export(run, tmp_path, "plain")
     stored = predictions.unpack(beside)
     stored["test"]["predicted"][0] ^= 1
     beside.write_bytes(predictions.pack(stored))
     changed = beside.read_bytes()
     with pytest.raises(InputError, match=r"\.npz exists with other content"):
-        reference.export(run, tmp_path, "plain")
+        export.export(run, tmp_path, "plain")
     assert beside.read_bytes() == changed
 
 
@@ -100,7 +100,7 @@ def test_a_robustness_command_is_the_one_that_measures_it(run, monkeypatch, caps
     assert "measured already" in capsys.readouterr().out
 
 
-FILES = sorted(reference.studies().glob("*/*.npz"))
+FILES = sorted(records.studies().glob("*/*.npz"))
 
 
 @pytest.mark.parametrize("study", sorted({file.parent.name for file in FILES}))
@@ -116,6 +116,6 @@ def test_stored_numbers_follow_from_stored_predictions(study):
 
 
 def test_stored_runs_are_small():
-    files = [*reference.studies().glob("*/*")]
+    files = [*records.studies().glob("*/*")]
     assert len(FILES) >= 144
     assert sum(file.stat().st_size for file in files) < 15_000_000

@@ -5,32 +5,34 @@ The numbers that lessons quote from them are looked up by ``tests/notebooks/test
 
 import pytest
 
-from ltlib.results import reference
+from ltlib.results import records
+from ltlib.results.views import robust_summary, summary
 
-STUDIES = sorted(folder.name for folder in reference.studies().iterdir() if folder.is_dir())
+STUDIES = records.names()
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_record_tells_where_its_numbers_come_from(study):
-    records = reference.read(study)
-    assert records
-    for record in records:
+    files = list((records.studies() / study).glob("*.json"))
+    found = records.read(study, say=lambda line: pytest.fail(line))
+    assert sorted(record.file for record in found) == sorted(files)
+    for record in found:
         for name in ("command", "data", "hardware", "versions", "revision", "weights_sha256"):
-            assert record[name], (record["id"], name)
-        for report in record.get("robust", []):
-            assert report["run"] == record["id"]
-            assert report["reliable"] is all(check["passed"] for check in report["checks"])
-            assert report["robust_accuracy"] <= report["clean_accuracy"]
+            assert getattr(record, name), (record.id, name)
+        for report in record.robust:
+            assert report.told["run"] == record.id
+            assert report.reliable is all(check["passed"] for check in report.checks)
+            assert report.robust_accuracy <= report.clean_accuracy
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_order_names_every_row_and_no_other(study):
-    order = (reference.studies() / study / "order.txt").read_text().splitlines()
-    assert order == list(reference.by_label(study))
+    order = (records.studies() / study / "order.txt").read_text().splitlines()
+    assert order == list(records.by_label(records.read(study)))
 
 
 def test_what_lesson_03_says_of_real_images():
-    rows = {row["label"]: row for row in reference.summary("mislas_cifar10_exact")}
+    rows = {row["label"]: row for row in summary(records.read("mislas_cifar10_exact"))}
     plain, mislas, unsmoothed = rows["cross-entropy"], rows["MiSLAS"], rows["MiSLAS without smoothing"]
     assert mislas["accuracy"] == max(row["accuracy"] for row in rows.values())
     assert mislas["few"] / plain["few"] == pytest.approx(6, abs=0.1)  # "six times as many images of the tail"
@@ -47,7 +49,7 @@ def test_what_lesson_03_says_of_real_images():
 
 
 def test_what_lesson_04_says_of_real_images():
-    rows = {row["label"]: row for row in reference.summary("reslt_cifar10_exact")}
+    rows = {row["label"]: row for row in summary(records.read("reslt_cifar10_exact"))}
     assert all(row["n"] == 3 for row in rows.values())
     reslt, plain = rows["ResLT"], rows["cross-entropy"]
     assert reslt["accuracy"] > plain["accuracy"] + 0.03
@@ -59,7 +61,7 @@ def test_what_lesson_04_says_of_real_images():
 
 def test_what_lesson_06_says_of_the_letters():
     """LBGAT with the label: at least 2 points more clean accuracy than AT and TRADES(6), at no less robustness."""
-    rows = {row["label"]: row for row in reference.robust_summary("adversarial_glyphs", "APGD-CE + APGD-T", 8 / 255)}
+    rows = {row["label"]: row for row in robust_summary(records.read("adversarial_glyphs"), "apgd", 8 / 255)}
     guided = rows["LBGAT0 + CE"]
     for label in ("AT", "TRADES 6"):
         assert rows[label]["n"] == guided["n"] == 3
@@ -71,9 +73,9 @@ def test_what_lesson_06_says_of_the_letters():
 def test_our_ensemble_and_the_official_autoattack_agree():
     """Lesson 05: within a point, on the networks that both attacked."""
     pairs = []
-    for record in reference.read("adversarial_glyphs"):
-        found = {" + ".join(report["attacks"]): report["robust_accuracy"] for report in record.get("robust", [])}
-        if "AutoAttack" in found:
-            pairs.append((found["AutoAttack"], found["APGD-CE + APGD-T + Square"]))
+    for record in records.read("adversarial_glyphs"):
+        found = {report.attack: report.robust_accuracy for report in record.robust}
+        if "official" in found:
+            pairs.append((found["official"], found["ensemble"]))
     assert len(pairs) == 3
     assert all(abs(official - ours) <= 0.01 for official, ours in pairs)

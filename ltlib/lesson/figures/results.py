@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ltlib.evaluation.spread import Interval, interval
 from ltlib.lesson.figures.figure import COLOURS, Picture, new_figure, per_cent
 from ltlib.lesson.figures.text import plain
+from ltlib.results.papers import Gain
 
 WIDEST = 34  # characters of a name in one line
 
@@ -139,25 +140,25 @@ def chosen_epochs(histories: dict[str, list[dict]]) -> Picture:
     return Picture(figure, f"Test accuracy by epoch and the epochs chosen. {'; '.join(words)}.")
 
 
-def gains(rows: Sequence[dict], title: str) -> Picture:
+def gains(rows: Sequence[Gain], title: str) -> Picture:
     """What methods add to the baseline: ours with its interval over seeds, and what the papers report.
 
     Args:
-        rows: of :func:`ltlib.results.published.gains`.
+        rows: of :func:`ltlib.results.papers.gains`.
         title: above the figure.
     """
-    labels = list(dict.fromkeys((row["study"], row["label"]) for row in rows))
-    sources = list(dict.fromkeys(row["source"] for row in rows))
+    labels = list(dict.fromkeys((row.study, row.label) for row in rows))
+    sources = list(dict.fromkeys(row.source for row in rows))
     figure, (ax,) = new_figure(9, 0.5 * len(labels) + 1.7)
     words = []
     for row in rows:
-        y, ours = labels.index((row["study"], row["label"])), row["ours"]
-        marker = "s^Dv"[sources.index(row["source"]) % 4]
+        y, ours = labels.index((row.study, row.label)), row.ours
+        marker = "s^Dv"[sources.index(row.source) % 4]
         ax.plot(ours.mean, y - 0.18, "o", ms=7, color=COLOURS[0], label="ours, with the 95% interval over seeds")
-        ax.plot(row["theirs"], y + 0.18, marker, ms=7, color=COLOURS[1], label=f"paper: {row['source']}")
+        ax.plot(row.theirs, y + 0.18, marker, ms=7, color=COLOURS[1], label=f"paper: {row.source}")
         if ours.low is not None:
             ax.plot([ours.low, ours.high], [y - 0.18] * 2, color=COLOURS[0], lw=2, alpha=0.6)
-        words.append(f"{row['label']} ({row['study']}): ours {_points(ours)}, theirs {100 * row['theirs']:+.1f}")
+        words.append(f"{row.label} ({row.study}): ours {_points(ours)}, theirs {100 * row.theirs:+.1f}")
     ax.axvline(0, color="0.4", lw=1)
     several = len({study for study, _ in labels}) > 1
     ax.set_yticks(range(len(labels)), [plain(f"{label}\n{study}" if several else label) for study, label in labels])

@@ -2,14 +2,15 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 from scipy import stats
 
 from ltlib import paths
 from ltlib.__main__ import main
-from ltlib.methods import METHODS
-from ltlib.results import published, reference, results
+from ltlib.results import papers, records
+from ltlib.results.table import table
 
 FILE = paths.project() / "data" / "published_results.csv"
 COLUMNS = [
@@ -48,7 +49,7 @@ def test_the_file_is_well_formed(rows):
         assert re.fullmatch(
             r"top1|clean|ece15|many|medium|few|(PGD-20|CW-20|CW-100|AutoAttack)( eps \S+)?", row["metric"]
         )
-        assert row["dataset"] in {*published.DATASETS, "ImageNet"}
+        assert row["dataset"] in {*papers.DATASETS, "ImageNet"}
 
 
 def test_what_nobody_could_read_is_not_called_verified(rows):
@@ -82,36 +83,34 @@ def test_a_sample_of_the_numbers(rows, paper, method, dataset, factor, backbone,
 NAMED = ("paper", "method", "dataset", "imbalance_factor", "backbone", "metric")
 
 
-def test_every_method_of_ours_has_a_name_for_its_own_runs():
-    assert set(results.LABELS) <= set(METHODS)
-
-
 @pytest.fixture(scope="module")
 def beside():
-    return published.beside(results.measured(reference.names()))
+    return papers.beside(records.measured(records.names()))
 
 
 def test_only_the_same_question_stands_beside_ours(beside, rows):
     assert beside
-    for row in beside:
-        theirs = [r for r in rows if r["method"] == row["its method"] and r["source"] == row["source"]]
-        same = [r for r in theirs if float(r["value"]) / 100 == pytest.approx(row["its value"])]
-        assert row["label"] in {r["label"] for r in same}
-        assert row["data"].startswith("folder:cifar10-")  # letters stand in no paper
-        assert row["IF"] in {r["imbalance_factor"] or "1" for r in same}
-        assert row["difference"] == pytest.approx(row["mean"] - row["its value"])
-        assert (row["metric"] == "robust accuracy") == row["its metric"].startswith(("PGD", "AutoAttack"))
-        if row["its metric"].startswith("AutoAttack"):
-            assert row["attack"].startswith(("APGD", "AutoAttack"))
+    for pair in beside:
+        row, told = pair.row, pair.theirs
+        theirs = [r for r in rows if r["method"] == told.method and r["source"] == told.source]
+        same = [r for r in theirs if float(r["value"]) / 100 == pytest.approx(told.value)]
+        assert row.label in {r["label"] for r in same}
+        assert row.first.data["name"].startswith("folder:cifar10-")  # letters are in no paper
+        assert row.first.imbalance in {r["imbalance_factor"] or "1" for r in same}
+        assert pair.difference == pytest.approx(row.mean - told.value)
+        assert (row.metric.name == "robust accuracy") == told.metric.startswith(("PGD", "AutoAttack"))
+        if told.metric.startswith("AutoAttack"):
+            assert row.attack.startswith(("APGD", "AutoAttack"))
 
 
 def reason(beside, study, label, method):
-    return next(r for r in beside if (r["study"], r["label"], r["its method"]) == (study, label, method))["why"]
+    pairs = ((p, (p.row.first.study, p.row.label, p.theirs.method)) for p in beside)
+    return next(pair for pair, about in pairs if about == (study, label, method)).why
 
 
 def test_reasons_come_from_the_facts(beside):
-    why = reason(beside, "mislas_cifar10_exact", "MiSLAS", "MiSLAS (paper)").split("; ")
-    assert why == [
+    why = reason(beside, "mislas_cifar10_exact", "MiSLAS", "MiSLAS (paper)")
+    assert list(why) == [
         "images of the copy cifar10-exact",
         "2,006 training images, theirs 12,406",
         "1,017 test images, theirs 10,000",
@@ -122,8 +121,9 @@ def test_reasons_come_from_the_facts(beside):
         "mean of 3 seeds, theirs one number without a spread",
     ]
     # of cRT with mixup, the mixup is no difference
-    assert "mixup" not in reason(beside, "mislas_cifar10_exact", "cRT + mixup", "cRT+mixup")
-    robust = next(r for r in beside if r["metric"] == "robust accuracy" and r["label"] == "TRADES 6")["why"]
+    assert "mixup" not in " ".join(reason(beside, "mislas_cifar10_exact", "cRT + mixup", "cRT+mixup"))
+    robust = next(p for p in beside if p.row.metric.under and p.row.label == "TRADES 6").why
+    robust = "; ".join(robust)
     assert "attack APGD-CE + APGD-T, linf 8/255, 200 images, theirs AutoAttack" in robust
     assert "3,000 training images, theirs 50,000" in robust
     assert "best one on the test set" not in robust
@@ -131,35 +131,29 @@ def test_reasons_come_from_the_facts(beside):
 
 
 def test_the_authors_own_setting_leaves_no_reason_but_the_seeds():
-    record = next(r for r in results.measured(["mislas_cifar10_exact"]) if r["label"] == "cross-entropy")
-    row = results.table([record])[0]
+    record = next(r for r in records.read("mislas_cifar10_exact") if r.label == "cross-entropy")
     theirs = next(
-        r
-        for r in published.read()
-        if (r["method"], r["dataset"]) == ("CE", "CIFAR-10-LT") and r["imbalance_factor"] == 100
+        r for r in papers.read() if (r.method, r.dataset) == ("CE", "CIFAR-10-LT") and r.imbalance_factor == 100
     )
-    record["data"] |= {"name": "cifar10", "train_images": 12_406, "test_images": 10_000}
-    record["recipe"] |= {"backbone": "resnet32", "epochs": 200}
-    assert published.reasons(row, record, theirs) == [
+    data = record.data | {"name": "cifar10", "train_images": 12_406, "test_images": 10_000}
+    recipe = record.recipe | {"backbone": "resnet32", "epochs": 200}
+    (row,) = table([replace(record, data=data, recipe=recipe)])
+    assert papers.reasons(row, theirs) == [
         "last epoch, theirs the best one on the test set",
         "one seed, theirs one number without a spread",
     ]
 
 
 def test_gains_are_paired_here_and_from_one_source_there():
-    rows = {
-        (row["label"], row["source"][-7:]): row for row in published.gains(results.measured(["mislas_cifar10_exact"]))
-    }
-    ours = {
-        label: [r["metrics"]["accuracy"] for r in records]
-        for label, records in reference.by_label("mislas_cifar10_exact").items()
-    }
+    study = records.read("mislas_cifar10_exact")
+    rows = {(gain.label, gain.source[-7:]): gain for gain in papers.gains(study)}
+    ours = {label: [r.metrics["accuracy"] for r in found] for label, found in records.by_label(study).items()}
     expected = {("MiSLAS", "Table 4"): 82.1 - 70.4, ("MiSLAS", " slides"): 82.2 - 72.3, ("LWS", " slides"): 74.0 - 72.3}
     assert len(rows) == 7
     for key, gain in expected.items():
-        assert 100 * rows[key]["theirs"] == pytest.approx(gain)
+        assert 100 * rows[key].theirs == pytest.approx(gain)
         bounds = stats.ttest_rel(ours[key[0]], ours["cross-entropy"]).confidence_interval(0.95)
-        assert (rows[key]["ours"].low, rows[key]["ours"].high) == pytest.approx((bounds.low, bounds.high))
+        assert (rows[key].ours.low, rows[key].ours.high) == pytest.approx((bounds.low, bounds.high))
 
 
 def test_the_command_line_tells_why(capsys):
