@@ -20,6 +20,7 @@ from ltlib.data.longtail import PAPER_GROUPS, shot_groups
 from ltlib.errors import InputError
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
 from ltlib.evaluation.calibration import confidence_and_correct, equal_width_bins, probabilities
+from ltlib.evaluation.evaluate import report_card
 from ltlib.experiments.attack import attack_arrays
 from ltlib.experiments.runs import Run
 
@@ -152,6 +153,21 @@ def measures(arrays: Arrays, counts: np.ndarray) -> dict:
             if accuracy is not None
         }
     return found
+
+
+def card(arrays: Arrays, counts: np.ndarray) -> dict:
+    """The whole report card, from stored logits.
+
+    Args:
+        arrays: of :func:`of_run` with ``logits=True``, such as ``test``.
+        counts: (K,) training images of each class.
+
+    Raises:
+        InputError: no logits are stored.
+    """
+    if "logits" not in arrays:
+        raise InputError("These predictions hold no logits: export the run with --logits.")
+    return report_card(arrays["logits"].astype(np.float32), arrays["labels"].astype(int), counts)
 
 
 def _ece_inside(inside: np.ndarray, confidence: np.ndarray, correct: np.ndarray) -> float:

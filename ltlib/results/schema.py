@@ -16,7 +16,9 @@ from ltlib.experiments import run_files
 
 LONGEST = 120  # characters of a message that quote the file
 
-TEXT, NUMBER, WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integer", "minimum": 0}
+# Bounds that no measurement reaches; JSON allows whole numbers that no float holds.
+TEXT, NUMBER = {"type": "string"}, {"type": "number", "minimum": -1e12, "maximum": 1e12}
+WHOLE = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 ANYTHING = {"type": "object"}
 
@@ -52,7 +54,7 @@ REPORT = _object(
     run=TEXT,
     attacks=_values(ANYTHING) | {"minProperties": 1},
     norm=TEXT,
-    epsilon={"type": "number", "minimum": 0},
+    epsilon=NUMBER | {"minimum": 0},
     images=WHOLE,
     clean_accuracy=SHARE,
     robust_accuracy=SHARE,
