@@ -114,11 +114,12 @@ def import_checkpoint(file: str, stage: str, class_order: str, **fields: str) ->
 
     from ltlib.experiments.experiment import Experiment
     from ltlib.experiments.imported import import_run
-    from ltlib.results import card
+    from ltlib.results import formats, records, views
 
     experiment = Experiment.parse(**_given(fields | {"profile": "paper", "seed": None}))
     run = import_run(Path(file), experiment, stage=stage, class_order=class_order)
-    print("\n".join(card.as_lines(card.of_run(run))))
+    record = records.of_run(run)
+    print(f"{formats.as_text(views.card(record))}\n{views.rule_line([record.rule])}")
     print(f"imported as {run.id}; everything is in {run.folder}")
 
 
