@@ -25,7 +25,7 @@ from ltlib.evaluation.forward import calls_autograd, gradient_errors, spread_alo
 TOLERANCE = 0.02  # of an accuracy on the images of the checks, or one image: attacks start at random points
 STRONGER = 0.05  # or two images: what a strong attack may break besides, since no two runs break the same images
 GRADIENT_ERROR = 0.25  # of a gradient against finite differences, relative; honest networks reach 0.1
-ALONE = 1e-3  # difference of logits, relative to their range, that rounding may cause
+ALONE = 1e-4  # difference of logits, relative to their range, that rounding may cause
 
 
 @dataclass(frozen=True)

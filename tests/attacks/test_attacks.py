@@ -595,6 +595,26 @@ def test_fab_finds_the_distance_to_the_boundary_of_a_linear_model(norm):
     torch.testing.assert_close(Ball(1.0, norm).size(image - x)[near], found[near])
 
 
+@pytest.mark.parametrize(
+    ("norm", "expected"),
+    [
+        ("linf", [[0.523125, 0.426875, 0.226875, 0.526875], [0.718928, 0.681072, 0.581072, 0.090997]]),
+        ("l2", [[0.563608, 0.418394, 0.321767, 0.659005], [0.824558, 0.781294, 0.765112, 0.194846]]),
+    ],
+)
+def test_fab_ends_where_the_authors_package_ends_on_a_curved_boundary(norm, expected):
+    """The numbers are those of pyautoattack 0.2.0 after six steps."""
+
+    def curved(images):
+        v = images.flatten(1)
+        z = 4 * v[:, 0] ** 2 + torch.sin(5 * v[:, 1]) - 2 * v[:, 2] * v[:, 3] - 1.7
+        return torch.stack([torch.zeros(len(v)), z], 1)
+
+    x = torch.tensor([[0.35, 0.6, 0.4, 0.7], [0.5, 0.9, 0.8, 0.3]]).view(2, 1, 2, 2)
+    image, _ = FAB(EPSILON, norm, steps=6).nearest(curved, x, torch.tensor([0, 0]), torch.tensor([1, 1]))
+    torch.testing.assert_close(image.flatten(1), torch.tensor(expected), atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize(("norm", "theirs"), [("linf", "Linf"), ("l2", "L2")])
 def test_fab_agrees_with_the_authors_package(norm, theirs):
     package = pytest.importorskip("pyautoattack.fab_pt", reason="the official package is not installed")

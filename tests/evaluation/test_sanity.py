@@ -6,7 +6,7 @@ import torch
 from ltlib.attacks import PGD, Ball, Square
 from ltlib.attacks.autoattack import gradient_attacks, in_turn
 from ltlib.evaluation.forward import calls_autograd, gradient_errors, spread_alone
-from ltlib.evaluation.sanity import sanity
+from ltlib.evaluation.sanity import ALONE, sanity
 from tests.evaluation.defences import ALWAYS_FLAGGED, DEFENCES, HONEST, anti_adversary, flipped, halved, through
 
 EPSILON = 0.01
@@ -157,10 +157,10 @@ def test_autograd_in_the_forward_pass_is_seen_by_whichever_name(trained):
 
 def test_logits_of_an_image_alone_and_in_a_batch(trained):
     network, x, _ = trained
-    assert spread_alone(network, x) < 1e-5
-    assert spread_alone(lambda v: network(v) + 0.1 * v.mean(), x) > 1e-3
+    assert spread_alone(network, x) < ALONE / 10
+    assert spread_alone(lambda v: network(v) + 0.1 * v.mean(), x) > ALONE
     pairs_only = lambda v: network(v) + (0.5 if len(v) == 2 else 0)  # noqa: E731
-    assert spread_alone(pairs_only, x) > 1e-3
+    assert spread_alone(pairs_only, x) > ALONE
 
     def refuses(images):
         if len(images) == 1:

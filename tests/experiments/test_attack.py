@@ -98,7 +98,7 @@ def test_bad_input_gets_one_sentence(run, capsys):
         (["--epsilon", "8/0"], "epsilon must be a number; got '8/0'"),
         (["--epsilon", "nan"], "at least 0; got nan"),
         (["--epsilon", "inf"], "at least 0; got inf"),
-        (["--epsilon", "0"], "With epsilon 0 no image changes"),
+        (["--epsilon", "0"], "epsilon 0 allows no change of an image"),
         (["--images", "-3"], "images must be at least 0"),
         (["--norm", "l1"], "norm 'l1' is not known"),
         (["--surrogate", "nobody"], "No run is called 'nobody'"),
