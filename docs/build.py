@@ -16,11 +16,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from evidence import evidence
 from sphinx.cmd.build import build_main
+
+from ltlib.methods import METHODS
+from ltlib.results import cards, records
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(ROOT))
 
 PAGES = (
     "ARCHITECTURE.md",
@@ -40,6 +43,20 @@ FILES = (
     "notebooks/sweeps/*.yaml",
     "notebooks/images/*",
 )
+
+
+EVIDENCE = """# Evidence
+
+Every number of this project and of the papers it compares with. Filter, then open a row: it shows the command, the
+seeds, the recipe, the machine and the predictions behind the number, and the paper's number beside it. The address
+bar then holds a permanent address of that number.
+
+```{raw} html
+<div id="evidence">The numbers need JavaScript. Without it, run <code>python -m ltlib results --papers</code>.</div>
+<script src="_static/evidence-data.js"></script>
+<script src="_static/evidence.js"></script>
+```
+"""
 
 
 def main() -> int:
@@ -81,14 +98,25 @@ def gather(source: Path) -> None:
         write = _notebook if page.suffix == ".ipynb" else _markdown
         write(page, source)
     modules = api(source / "api")
+    (source / "evidence.md").write_text(EVIDENCE)
     (source / "_static").mkdir()
     terms = json.dumps(glossary((ROOT / "notebooks/guide/glossary.md").read_text()), ensure_ascii=False)
     (source / "_static" / "glossary-terms.js").write_text(f"window.GLOSSARY = {terms};\n")
-    index([page.with_suffix("").as_posix() for page in pages] + [f"api/{module}" for module in modules], source)
+    numbers = json.dumps(evidence(), separators=(",", ":"), ensure_ascii=False)
+    (source / "_static" / "evidence-data.js").write_text(f"window.EVIDENCE = {numbers};\n")
+    described = method_cards(source / "methods")
+    index(
+        [page.with_suffix("").as_posix() for page in pages] + described + [f"api/{module}" for module in modules],
+        source,
+    )
 
 
 SECTIONS = {
     "lessons": ("Lessons", "Each page is a notebook with its stored outputs. `make lab` opens them to run and change."),
+    "methods": (
+        "Methods",
+        "One card per method: idea, equation, code, cost, numbers. `ltlib explain METHOD` prints it.",
+    ),
     "guide": ("Guide", "For teachers and for readers who look something up."),
     "project": ("Project", "How the project is built, what it holds, and how to add to it."),
     "api": ("API reference", "Every module of `ltlib`, from its docstrings."),
@@ -97,8 +125,8 @@ SECTIONS = {
 
 def section_of(name: str) -> str:
     """The section of the book that a page belongs to."""
-    if name.startswith("api/"):
-        return "api"
+    if name.startswith(("api/", "methods/")):
+        return name.partition("/")[0]
     if re.match(r"notebooks/(\d\d_|full_run)", name):
         return "lessons"
     return "guide" if "guide/" in name else "project"
@@ -110,12 +138,23 @@ def index(names: list[str], source: Path) -> None:
         inside = [name for name in names if section_of(name) == section]
         (source / f"{section}.md").write_text(f"# {title}\n\n{about}\n\n{_tree(inside)}")
     start = links((ROOT / "README.md").read_text(), Path("README.md"))
-    (source / "index.md").write_text(f"{start}\n\n{_tree([*SECTIONS], hidden=True)}")
+    (source / "index.md").write_text(
+        f"{start}\n\n{_tree(['lessons', 'evidence', 'guide', 'project', 'api'], hidden=True)}"
+    )
 
 
 def _tree(entries: list[str], hidden: bool = False) -> str:
     listed = "\n".join(entries)
     return f"```{{toctree}}\n{':hidden:' if hidden else ':maxdepth: 1'}\n\n{listed}\n```\n"
+
+
+def method_cards(folder: Path) -> list[str]:
+    """A page per registered method; returns their names in the book."""
+    folder.mkdir()
+    stored = records.measured(records.names())
+    for name in METHODS:
+        (folder / f"{name}.md").write_text(cards.as_markdown(cards.card(name, stored)))
+    return [f"methods/{name}" for name in METHODS]
 
 
 def api(folder: Path) -> list[str]:

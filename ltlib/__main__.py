@@ -1,15 +1,13 @@
-"""The command line: thin. Every flag of ``train`` is a field of `Experiment`."""
+"""The command line: one function per command, and nothing that the package does not do. Its flags: ``arguments.py``."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
-import re
 import signal
 import sys
-from typing import NoReturn
 
+from ltlib.arguments import flag, parser
 from ltlib.errors import InputError, from_system, nearest
 
 
@@ -22,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")  # a terminal without ± shows ? and keeps the rest
     try:
-        parsed, unknown = _parser().parse_known_args(arguments)
+        parsed, unknown = parser(COMMANDS).parse_known_args(arguments)
         options = vars(parsed)
         command = options.pop("command")
         for name in ("to", "seeds"):
@@ -238,6 +236,37 @@ def results(
         print("\n" + "\n".join(provenance.as_lines(provenance.provenance(rows[0]))))
 
 
+def claim(text: str) -> None:
+    """Say whether the seeds support a claim such as 'mislas > crt on ece, cifar10 if100'."""
+    from ltlib.results import claim as claims
+
+    print("\n".join(claims.as_lines(claims.verdicts(claims.read(text)))))
+
+
+def explain(method: str) -> None:
+    """Print the card of a method: idea, equation, code, cost, our numbers and the papers'."""
+    from ltlib.results import cards
+
+    print(cards.as_markdown(cards.card(method)))
+
+
+def predict(run: str, folder: str, to: str | None) -> None:
+    """Print what a trained network says of your own images, as CSV; one line per image."""
+    from pathlib import Path
+
+    from ltlib.files import write_atomic
+    from ltlib.results import formats
+    from ltlib.results.predict import predict_folder
+
+    rows = predict_folder(run, Path(folder).expanduser(), say=lambda line: print(line, file=sys.stderr))
+    text = formats.as_csv(rows)
+    if to is None:
+        print(text, end="")
+    else:
+        write_atomic(Path(to).expanduser(), text.encode())
+        print(f"{len(rows)} images: {to}")
+
+
 def data_prepare(**fields: str) -> None:
     """Download or decode the data of an experiment and print what it would train on."""
     from ltlib.experiments.experiment import Experiment
@@ -283,133 +312,29 @@ def _given(fields: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-class _Parser(argparse.ArgumentParser):
-    """Its errors are our sentences, without a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        choice = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
-        if choice:
-            names = re.findall(r"[\w-]+", choice[2])
-            raise InputError(f"There is no command {choice[1]!r}.{nearest(choice[1], names)}")
-        raise InputError(f"{message[:1].upper()}{message[1:]}: '{self.prog} --help' says how it is written.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("python -m ltlib", description="Long-Tail Lab: long-tailed and robust recognition.")
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def verb(to, name: str, command) -> argparse.ArgumentParser:
-        about = command.__doc__ or name  # python -OO drops docstrings
-        added = to.add_parser(name, help=about.splitlines()[0], description=about, allow_abbrev=False)
-        added.set_defaults(command=command)
-        return added
-
-    trainer = verb(verbs, "train", train)
-    _experiment_flags(trainer)
-    trainer.add_argument("--seeds", help="several seeds at once, such as 0,1,2, each with a run of its own")
-    trainer.add_argument("--processes", default="1", help="so many processes for one run, one per GPU (default 1)")
-    trainer.add_argument(
-        "--dry-run", action="store_true", help="only print the plan, with the source of every setting; no run is made"
+COMMANDS = {
+    command.__name__: command
+    for command in (
+        train,
+        report,
+        demo,
+        lab,
+        sweep,
+        import_checkpoint,
+        robust,
+        evaluate,
+        runs_list,
+        runs_show,
+        runs_export,
+        results,
+        claim,
+        explain,
+        predict,
+        data_prepare,
+        data_show,
+        doctor,
     )
-    reporter = verb(verbs, "report", report)
-    _experiment_flags(reporter)
-    reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")
-
-    verb(verbs, "demo", demo)
-    opener = verb(verbs, "lab", lab)
-    opener.add_argument("--to", default="long-tail-lab", help="folder for the lessons of an installed wheel")
-    opener.add_argument("--no-browser", action="store_true", help="print the address and open no window")
-
-    sweeper = verb(verbs, "sweep", sweep)
-    sweeper.add_argument("file", help="the sweep file; notebooks/sweeps/ has examples")
-    sweeper.add_argument("--workers", help="runs at a time on this machine (default: by GPUs, cores and memory)")
-    sweeper.add_argument("--gpus", help="GPUs of this machine to use; 0 trains on the CPU (default: all)")
-    sweeper.add_argument("--retries", help="further attempts for a run that failed or was killed (default 1)")
-    sweeper.add_argument("--scheduler", help="address of a running Dask cluster to train on, such as tls://HOST:8786")
-    sweeper.add_argument(
-        "--without-tls", action="store_const", const=True, help="use a cluster that runs code for all who reach it"
-    )
-    sweeper.add_argument("--dry-run", action="store_true", help="only print the runs, their states and commands")
-
-    importer = verb(verbs, "import", import_checkpoint)
-    importer.add_argument("file", help="a checkpoint as the authors' code writes it")
-    importer.add_argument("--stage", default="", help="1 or 2, of a method with two stages (default: what is in it)")
-    importer.add_argument("--class-order", default="descending", help="descending or ascending counts (ResLT)")
-    _experiment_flags(importer, leave_out=("profile", "seed"))
-
-    attacker = verb(verbs, "robust", robust)
-    attacker.add_argument("run", help="the id of a run, or its beginning")
-    attacker.add_argument("--epsilon", default="8/255", help="radius on images in [0, 1] (default 8/255)")
-    attacker.add_argument("--norm", default="linf", help="linf or l2 (default linf)")
-    attacker.add_argument(
-        "--attack", default="apgd", help="pgd20, cw20, apgd (default), fab, square, ensemble, eot, official, transfer"
-    )
-    attacker.add_argument("--images", default="0", help="how many test images; 0 takes all (default)")
-    attacker.add_argument(
-        "--surrogate", help="another run whose adversarial images are tried on this one; for transfer also RUN,RUN"
-    )
-
-    evaluator = verb(verbs, "evaluate", evaluate)
-    evaluator.add_argument("run", help="the id of a run, or its beginning")
-    evaluator.add_argument(
-        "--prior",
-        nargs="+",
-        default=["forward", "uniform", "backward"],
-        help="class frequencies of the test set: uniform, or forward:50 and backward:50 with their factor (default 10)",
-    )
-    evaluator.add_argument("--learnt", default="train", help="frequencies the model is right for: train or uniform")
-    evaluator.add_argument("--coverage", help="also make conformal sets that hold the true class so often, such as 0.9")
-
-    run_verbs = verbs.add_parser("runs", help="List runs or show one.").add_subparsers(required=True, metavar="COMMAND")
-    verb(run_verbs, "list", runs_list)
-    verb(run_verbs, "show", runs_show).add_argument("run", help="the id of a run, or its beginning")
-    export = verb(run_verbs, "export", runs_export)
-    export.add_argument("run", nargs="+", help="the id of a run, or its beginning")
-    export.add_argument("--to", required=True, help="the folder to write one file a run into")
-    export.add_argument("--label", help="the row of a table that the runs belong to (default: their method)")
-    export.add_argument("--logits", action="store_true", help="keep the logits of all test images too, as float16")
-
-    room = verb(verbs, "results", results)
-    room.add_argument("--study", default="", help="a folder of data/reference_runs, or 'runs' for your own")
-    room.add_argument("--dataset", default="", help="only results on these data")
-    room.add_argument("--method", default="", help="only this row, or every row trained with this method")
-    room.add_argument("--metric", nargs="+", default=["accuracy"], help="such as accuracy 'accuracy few' ECE nll")
-    room.add_argument("--rule", help="of the groups: papers or threshold (default: papers where it is defined)")
-    room.add_argument("--papers", action="store_true", help="only numbers that a paper reports too, beside its own")
-    room.add_argument("--to", help="write to a file that ends in .csv, .md or .tex instead")
-
-    data_verbs = verbs.add_parser("data", help="Prepare or show data.").add_subparsers(required=True, metavar="COMMAND")
-    _experiment_flags(verb(data_verbs, "prepare", data_prepare))
-    verb(data_verbs, "show", data_show)
-
-    verb(verbs, "doctor", doctor)
-    return parser
-
-
-def _experiment_flags(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = ()) -> None:
-    """One flag a field. Values stay texts: `Experiment.parse` reads them, with better messages than argparse's."""
-    from ltlib.experiments.experiment import FIELDS, Experiment, meanings
-    from ltlib.experiments.recipe import Recipe
-
-    said = meanings(Experiment)
-    for name in (name for name in FIELDS if name not in leave_out):
-        default = getattr(Experiment, name)
-        parser.add_argument(flag(name), help=f"{_plain(said.get(name, ''))} (default {default!r})")
-    names = "\n".join(f"  {name:<15} {_plain(text)}" for name, text in meanings(Recipe).items())
-    parser.epilog = (
-        f"Names of the recipe for --overrides:\n{names}\nThe numbers of a method: train --dry-run shows them."
-    )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-
-
-def _plain(text: str) -> str:
-    """A docstring's text for the terminal."""
-    return text.replace("`", "").replace("%", "%%")
-
-
-def flag(name: str) -> str:
-    """``imbalance_factor`` as ``--imbalance-factor``."""
-    return f"--{name.replace('_', '-')}"
+}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@
   };
   const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 
+  // A value of a row as its metric is read: a share in per cent, anything else as it is.
+  const shown = (row, value, digits = 1) => (row.share === false && value !== null ? value.toFixed(3) : percent(value, digits));
+
   // One row per number, ours and the papers'.
   function rows(evidence) {
     const ours = evidence.own.map((row) => ({ origin: "measured here", paper: "", ...row }));
@@ -92,8 +95,8 @@
       facts([
         ["command", element("code", {}, row.command)],
         ["attack", row["attack command"] ? element("code", {}, row["attack command"]) : ""],
-        ["seeds", row.runs.map((id, i) => `${evidence.runs[id].seed}: ${percent(row.values[i])}`).join(", ")],
-        ["interval", row.low === null ? "one seed: no interval" : `${percent(row.low)} to ${percent(row.high)} (95 %, Student)`],
+        ["seeds", row.runs.map((id, i) => `${evidence.runs[id].seed}: ${shown(row, row.values[i])}`).join(", ")],
+        ["interval", row.low === null ? "one seed: no interval" : `${shown(row, row.low)} to ${shown(row, row.high)} (95 %, Student)`],
         ["recipe", run.recipe],
         ["hardware", run.hardware],
         ["commit", run.revision],
@@ -121,7 +124,7 @@
     const selects = FILTERS.map((name) => element("select", { "aria-label": name, "data-filter": name }));
     const count = element("p", { role: "status" });
     const body = element("tbody");
-    const head = element("thead", {}, element("tr", {}, ...["", "origin", "method", "data", "IF", "metric", "value"].map((t) => element("th", { scope: "col" }, t))));
+    const head = element("thead", {}, element("tr", {}, ...["", "source", "method", "data", "IF", "metric", "value"].map((t) => element("th", { scope: "col" }, t))));
     place.replaceChildren(element("div", { class: "evidence-filters" }, search, ...selects), count, element("table", { class: "evidence-table" }, head, body));
 
     const open = new Set();
@@ -132,7 +135,7 @@
     function line(row) {
       const isOpen = open.has(row.id);
       const button = element("button", { type: "button", "aria-expanded": isOpen, "aria-label": `details of ${row.method}, ${row.metric}` }, isOpen ? "–" : "+");
-      const value = row.origin === "published" ? percent(row.value, 2) : `${percent(row.mean)}${row.sd === null ? "" : ` ± ${(100 * row.sd).toFixed(1)}`} (n = ${row.runs.length})`;
+      const value = row.origin === "published" ? percent(row.value, 2) : `${shown(row, row.mean)}${row.sd === null ? "" : ` ± ${row.share === false ? row.sd.toFixed(3) : (100 * row.sd).toFixed(1)}`} (n = ${row.runs.length})`;
       const where = row.origin === "published" ? row.paper : row.study;
       const tr = element("tr", { id: row.id, "data-id": row.id },
         element("td", {}, button), ...[where, row.method, row.data, row.IF, row.attack ? `${row.metric} (${row.attack})` : row.metric, value].map((t) => element("td", {}, String(t))));
@@ -154,9 +157,9 @@
         select.value = chosen[name];
       }
       const found = all.filter(matches);
-      const shown = found.slice(0, SHOWN);
+      const drawn = found.slice(0, SHOWN);
       count.textContent = `${found.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} numbers${found.length > SHOWN ? `; the first ${SHOWN} are shown, filter to see the rest` : ""}`;
-      body.replaceChildren(...shown.flatMap(line));
+      body.replaceChildren(...drawn.flatMap(line));
     }
 
     function follow() {

@@ -45,12 +45,18 @@ def load(name: str) -> Method:
     Raises:
         InputError: no network is called so, or its file is not the one that the study's record describes.
     """
+    return opened(name)[0]
+
+
+def opened(name: str) -> tuple[Method, Record]:
+    """A stored network as :func:`load` gives it, and the record of its training."""
     check_choice("network", name, names())
     study, _, stem = name.partition("/")
     content = (records.studies() / study / FOLDER / f"{stem}.safetensors").read_bytes()
-    method = untrained(record_of(study, content))
+    record = record_of(study, content)
+    method = untrained(record)
     method.load_state_dict(from_safetensors(content))
-    return method.eval()
+    return method.eval(), record
 
 
 def record_of(study: str, content: bytes) -> Record:

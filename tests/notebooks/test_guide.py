@@ -8,7 +8,8 @@ import nbformat
 import pytest
 
 from ltlib import paths
-from ltlib.__main__ import _parser
+from ltlib.__main__ import COMMANDS
+from ltlib.arguments import parser
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.recipe import Recipe, resolve
 from ltlib.launch.sweep_file import read_sweep
@@ -117,7 +118,7 @@ def test_commands_are_understood(module, arguments):
     if module == "ltlib.lesson.grade":
         assert [word for word in words if word.startswith("--")] == ["--csv"]
     elif module == "ltlib":
-        options = vars(_parser().parse_args(words))
+        options = vars(parser(COMMANDS).parse_args(words))
         if words[0] in ("train", "report") or words[:2] == ["data", "prepare"]:
             given = {name: options[name] for name in Experiment.__dataclass_fields__ if options[name] is not None}
             resolve(Experiment.parse(**given))
