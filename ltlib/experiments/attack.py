@@ -16,7 +16,7 @@ from ltlib.attacks.autoattack import Attack, ensemble, gradient_attacks, officia
 from ltlib.errors import InputError, check_choice
 from ltlib.evaluation.robust import describe, kept, robust_report
 from ltlib.evaluation.transfer import transfer_table
-from ltlib.experiments import execute
+from ltlib.experiments import execute, run_files
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
@@ -147,8 +147,26 @@ def attack_arrays(run: Run, report: dict) -> dict[str, np.ndarray] | None:
 
 
 def robust_reports(run: Run) -> list[dict]:
-    """All robust reports of a run."""
-    return [json.loads(file.read_text()) for file in sorted(run.folder.glob("robust-*.json"))]
+    """All robust reports of a run.
+
+    Raises:
+        InputError: one of them is damaged.
+    """
+    return [_report_in(file) for file in sorted(run.folder.glob("robust-*.json"))]
+
+
+def _report_in(file: Path) -> dict:
+    """The report that a file holds."""
+    shape = {"norm": str, "epsilon": float, "images": int, "clean_accuracy": float, "robust_accuracy": float}
+    shape |= {"reliable": bool, "attacks": dict | list, "checks": list}
+    try:
+        told = run_files.read_json(run_files.content(file))
+        whole = isinstance(told, dict) and all(isinstance(told.get(name), kind) for name, kind in shape.items())
+    except (ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise InputError(f"{file} is no whole robust report: delete it, and attack the run again.")
+    return told
 
 
 def _test_images(run: Run, images: int) -> tuple[Tensor, Tensor]:
