@@ -114,6 +114,13 @@ class LBGAT(Guided):
 
     Raises:
         InputError: a value is not allowed.
+
+    Paper against code:
+        - The attack raises the KL to the clean prediction even with alpha 0, where the loss has no such term.
+        - The squared error is averaged over the classes too, and T is trained through it.
+        - The first epoch at a fifth of the rate comes from a reader's note. The released script is for CIFAR-100 only.
+        - The published robust accuracies are at epsilon 0.031, which is a little less than 8/255.
+        - The released weights are those of epochs 91 and 92, chosen after the second decay.
     """
 
     label = "LBGAT0"

@@ -278,6 +278,14 @@ class MiSLAS(TwoStage):
 
     Raises:
         InputError: a value is out of its range.
+
+    Paper against code:
+        - Shifted BatchNorm is part of the method in the paper. The released configurations switch it off on CIFAR-10.
+        - The paper spreads the smoothing over the K - 1 other classes, the code over all K (``smooth_form``).
+        - Paper and configurations have a weight decay of 2e-4. The authors have recommended 5e-4 since.
+        - The paper reports the epoch that is best on the test set. Here the last epoch comes first.
+        - An epoch of stage 2 has one batch more than the long-tailed set fills: the code compares with > where >= was
+          meant.
     """
 
     label = "MiSLAS"

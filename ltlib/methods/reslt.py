@@ -155,6 +155,14 @@ class ResLT(Method):
 
     Raises:
         InputError: a value is out of its range, or the sets are not defined for these classes.
+
+    Paper against code:
+        - The branches learn fixed sets of classes at every imbalance factor. These are not the groups of the reports.
+        - The 1x1 convolution comes before the pooling in training and after it in evaluation (``pool_first``).
+        - With two branches (iNaturalist) the code builds a layer for three and ignores one, which changes how it
+          starts.
+        - On iNaturalist the training script has gamma 0.3, the evaluation script 0.
+        - The authors say that results on CIFAR depend on the environment. No number of their own on CIFAR was released.
     """
 
     label = "ResLT"
