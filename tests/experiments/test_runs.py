@@ -164,3 +164,13 @@ def test_lookers_do_not_see_each_other(run):
     with open(run.folder / ".lock") as file:
         runs.fcntl.flock(file, runs.fcntl.LOCK_SH)
         assert not run.in_use()
+
+
+def test_a_start_waits_for_the_end_of_a_look(run):
+    with run.locked():
+        pass
+    look = open(run.folder / ".lock")  # noqa: SIM115 (closed by the timer)
+    runs.fcntl.flock(look, runs.fcntl.LOCK_SH)
+    threading.Timer(0.2, look.close).start()
+    with run.locked():
+        assert run.in_use()
