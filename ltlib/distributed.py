@@ -15,6 +15,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,8 +24,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ltlib.errors import InputError
 
+T = TypeVar("T")
 DECODING = timedelta(hours=12)  # that rank 0 gets for downloading and decoding while the others wait
-patient: list[dist.ProcessGroup] = []  # the group in which they wait, inside process_group()
+patient: list = []  # the group in which they wait, inside process_group()
 
 
 def world_size() -> int:
@@ -72,7 +74,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def from_first(read: Callable[[], object]) -> object:
+def from_first(read: Callable[[], T]) -> T:
     """What ``read`` gives on rank 0, on every rank: plain values and tensors on the CPU. An error reaches all as well.
 
     Raises:
@@ -80,7 +82,7 @@ def from_first(read: Callable[[], object]) -> object:
     """
     if world_size() == 1:
         return read()
-    box: list[object] = [None, None]
+    box: list = [None, None]
     if rank() == 0:
         try:
             box[0] = read()

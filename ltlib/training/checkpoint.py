@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ def on_host(state: dict) -> dict:
     return _replaced(state, lambda t: t.detach().clone() if t.device.type == "cpu" else next(copies))
 
 
-def _replaced(value: object, change: Callable[[Tensor], object]) -> object:
+def _replaced(value: Any, change: Callable[[Tensor], object]) -> Any:
     """The nested state with each tensor replaced by what ``change`` makes of it, in a fixed order."""
     if isinstance(value, Tensor):
         return change(value)

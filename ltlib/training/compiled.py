@@ -10,6 +10,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,9 @@ def compile_networks(method: nn.Module) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.cache_root() / "compiled"))
     for module in method.modules():
         if isinstance(module, Network):
-            module.backbone.compile(dynamic=False)
-            module.backbone.maps = torch.compile(module.backbone.maps, dynamic=False)
+            backbone: Any = module.backbone
+            backbone.compile(dynamic=False)
+            backbone.maps = torch.compile(backbone.maps, dynamic=False)
 
 
 def eager() -> contextlib.AbstractContextManager:
@@ -52,12 +54,13 @@ class CapturedStep:
 
     def __call__(self, step: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """What ``step`` returns for the batch; it must not wait for the device."""
+        if self.taken < self.warm_up:
+            self.taken += 1
+            return self._beside(step, batch)
+        if self.graph is None and not self.failed:
+            self.graph = self._record(step, batch)
         if self.graph is None:
-            if self.taken < self.warm_up or self.failed:
-                self.taken += 1
-                return step(batch) if self.failed else self._beside(step, batch)
-            if not self._record(step, batch):
-                return step(batch)
+            return step(batch)
         self.batch.x.copy_(batch.x)
         self.batch.y.copy_(batch.y)
         self.graph.replay()
@@ -71,7 +74,7 @@ class CapturedStep:
         torch.cuda.current_stream().wait_stream(stream)
         return result
 
-    def _record(self, step: Callable[[Batch], Tensor], batch: Batch) -> bool:
+    def _record(self, step: Callable[[Batch], Tensor], batch: Batch) -> torch.cuda.CUDAGraph | None:
         """Record the step, on copies of the batch that the graph reads from ever after; nothing is computed.
 
         A thread that reads images ahead pins memory meanwhile, which only ``thread_local`` recording allows.
@@ -90,6 +93,5 @@ class CapturedStep:
                 f"which is slower; capture=false says so from the start.",
                 stacklevel=2,
             )
-            return False
-        self.graph = graph
-        return True
+            return None
+        return graph

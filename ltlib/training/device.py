@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import joblib
 import torch
@@ -112,17 +113,18 @@ def reproducible(seed: int, device: torch.device, deterministic: bool = True) ->
     states in a checkpoint are enough to resume bit for bit.
     """
     was_deterministic = torch.are_deterministic_algorithms_enabled()
-    was_filling = torch.utils.deterministic.fill_uninitialized_memory
+    flags: Any = torch.utils.deterministic
+    was_filling = flags.fill_uninitialized_memory
     with _forked(device), full_float32():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(deterministic)
         # A debugging aid that writes NaN into every new tensor; it costs time and changes no result of ours.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        flags.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(was_deterministic)
-            torch.utils.deterministic.fill_uninitialized_memory = was_filling
+            flags.fill_uninitialized_memory = was_filling
 
 
 @contextlib.contextmanager

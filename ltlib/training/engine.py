@@ -18,14 +18,14 @@ from torch import Tensor
 from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
 from ltlib.data.stream import Split, Stream
-from ltlib.errors import InputError, TrainingStopped
+from ltlib.errors import TrainingStopped
 from ltlib.evaluation.evaluate import accuracy, per_class, predict
 from ltlib.methods.method import Method, Stage
 from ltlib.training import checkpoint
 from ltlib.training.compiled import CapturedStep, compile_networks, eager
 from ltlib.training.device import autocast, generator_states, memory_explained, resolve_precision, set_generator_states
 from ltlib.training.schedule import SCHEDULES
-from ltlib.training.step import Guard, counted_together, fuse
+from ltlib.training.step import Guard, counted_together, first_not_finite, fuse, synchronize_batch_norm
 
 CLASSES_PER_EPOCH = 100  # so many classes at most have their accuracy and confidence in the record of each epoch
 
@@ -271,23 +271,14 @@ class Engine:
         for step, ((loss, halted), (_, images)) in enumerate(zip(values, waiting, strict=True), before + 1):
             if halted:
                 where = f"stage {self.stage.name!r}, epoch {len(self.history) + 1}, step {step}"
+                found = first_not_finite(self.method, batch, loss)
                 raise TrainingStopped(
-                    f"Training stopped at {where}: {self._not_finite(batch, loss)} (loss {loss:.4g}). The checkpoint "
-                    f"of the last finished epoch is kept; try a lower lr or precision=float32 (a new run, trained from "
-                    f"the beginning), or look at the named tensor."
+                    f"Training stopped at {where}: {found} (loss {loss:.4g}). The checkpoint of the last finished "
+                    f"epoch is kept; try a lower lr or precision=float32 (a new run, trained from the beginning), or "
+                    f"look at the named tensor."
                 )
             total += loss * images
         return total
-
-    def _not_finite(self, batch: Batch, loss: float) -> str:
-        """Name the first tensor, in the order of computation, that holds NaN or an infinite value."""
-        named = [("the batch of images", batch.x)]
-        named += [(f"parameter {name!r}", p) for name, p in self.method.named_parameters()]
-        named += [(f"buffer {name!r}", b) for name, b in self.method.named_buffers() if b.is_floating_point()]
-        named += [("the loss", torch.tensor(loss))]
-        named += [(f"the gradient of {n!r}", p.grad) for n, p in self.method.named_parameters() if p.grad is not None]
-        found = (name for name, tensor in named if not torch.isfinite(tensor).all())
-        return f"{next(found, 'a gradient')} is not finite"
 
     def _rate(self, lr: float) -> float | Tensor:
         """A learning rate as the optimiser needs it: a CUDA graph reads it from a tensor."""
@@ -318,14 +309,3 @@ class Engine:
             self.guard.scale.load_state_dict(state["loss_scale"])
         self.loader.sampler.load_state_dict(state["sampler"])
         set_generator_states(state["generators"], self.device)
-
-
-def synchronize_batch_norm(method: Method, device: torch.device) -> Method:
-    """The method with BatchNorm layers that normalise with the statistics of the whole batch.
-
-    Raises:
-        InputError: on a CPU, which torch has no such layer for.
-    """
-    if device.type != "cuda":
-        raise InputError("sync_bn=true needs GPUs, because torch has no such layer for CPUs: leave it out.")
-    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)

@@ -22,7 +22,7 @@ from ltlib.experiments.execute import revision, versions
 from ltlib.files import write_atomic
 from ltlib.results.formats import as_text
 from ltlib.training.device import choose_device, hardware, resolve_precision, use_available_cores
-from tests.benchmarks import growth, limit
+from tests.benchmarks import growth, limit, operators
 from tests.benchmarks.race import peak_memory, race
 from tests.benchmarks.rows import Row, table
 
@@ -128,11 +128,14 @@ def main() -> None:
         "matrix_product": {str(m.dtype): m.operations for m in machines.values()},
         "copy_bytes": machines[True].bytes,
         "rows": measured,
+        "operators_per_step": operators.all_counts(),
         "seconds_to_first_step": measure_start(),
         "growth": growth.measure(device, options.rounds),
     }
     print(as_text(as_rows(measured)))
     print(f"from starting Python to the end of the first step: {found['seconds_to_first_step']:.1f} s")
+    for what, number in found["operators_per_step"].items():
+        print(f"{what}: {number} operators per step, counted on the pretended device")
     for line in found["growth"]:
         points = ", ".join(f"{v:,}: {t:.2f}" for v, t in zip(line["values"], line["relative"], strict=True))
         print(f"{line['of']} by {line['quantity']}: {points}; fixed {line['fixed']:.2f}, slope {line['slope']:.3f}")

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -186,6 +187,20 @@ def test_streamed_images_train_the_same_and_can_be_recorded(tmp_path):
             e._train_epoch()
             assert len(gpu.waits) == 1 + streamed, gpu.waits
     assert all(torch.equal(found[1][n], expected) for n, expected in found[0].items())
+
+
+class ReadsAhead(methods.METHODS["cross_entropy"]):
+    """Another thread pins memory in the middle of each step."""
+
+    def loss(self, batch):
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(torch.zeros(1).pin_memory).result()
+        return super().loss(batch)
+
+
+def test_a_thread_may_pin_memory_while_a_step_is_recorded(tmp_path):
+    _, replays = recorded(ReadsAhead, file=tmp_path / "c.pt")
+    assert replays == 5
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
