@@ -96,11 +96,11 @@ def _crop_flip(x: Tensor, shapes: Tensor | None = None) -> Tensor:
 
 
 def _autoaugment(x: Tensor, shapes: Tensor | None = None) -> Tensor:
-    return policies.apply(_crop_flip(x), policies.draw_autoaugment(len(x), *x.shape[2:], x.device))
+    return policies.apply(_crop_flip(x), policies.draw_autoaugment(len(x), x.shape[2], x.shape[3], x.device))
 
 
 def _randaugment(x: Tensor, shapes: Tensor | None = None) -> Tensor:
-    return policies.apply(_crop_flip(x), policies.draw_randaugment(len(x), *x.shape[2:], x.device))
+    return policies.apply(_crop_flip(x), policies.draw_randaugment(len(x), x.shape[2], x.shape[3], x.device))
 
 
 def _resized(x: Tensor, shapes: Tensor | None = None) -> Tensor:
@@ -110,8 +110,8 @@ def _resized(x: Tensor, shapes: Tensor | None = None) -> Tensor:
         seen = seen_side("resized_crop_flip", side)
     else:
         seen = round(side * 7 / 16)  # of `whole_side`
-    boxes = draw_boxes(*shapes.float().T)
-    return resized_crop_flip(x, boxes.on_square(side, *shapes.float().T), seen)
+    height, width = shapes.float().T
+    return resized_crop_flip(x, draw_boxes(height, width).on_square(side, height, width), seen)
 
 
 def _resized_jitter(x: Tensor, shapes: Tensor | None = None) -> Tensor:
@@ -157,3 +157,31 @@ def mixup(x: Tensor, y: Tensor, alpha: float) -> Mixed:
 def mix(x: Tensor, y: Tensor, partner: Tensor, lam: Tensor) -> Mixed:
     """x~ = lambda x + (1 - lambda) x_partner, with both labels."""
     return Mixed(torch.lerp(x[partner], x, lam), y, y[partner], lam)
+
+
+def cutmix(x: Tensor, y: Tensor, alpha: float) -> Mixed:
+    """CutMix (Yun et al. 2019, arXiv 1905.04899): paste a rectangle of each image's partner, the same in the batch.
+
+    The rectangle covers a share 1 - lambda of the image, lambda ~ Beta(alpha, alpha), around a uniform centre, and is
+    cut at the border. The returned weight is that of the pixels that are left.
+
+    Args:
+        x: float images (N, C, H, W).
+        y: labels (N,).
+        alpha: > 0; 1 in the paper.
+    """
+    a = torch.full((), alpha, device=x.device)
+    lam = torch.distributions.Beta(a, a, validate_args=False).sample()
+    center = torch.rand(2, device=x.device)
+    return paste(x, y, torch.randperm(len(x), device=x.device), lam, center)
+
+
+def paste(x: Tensor, y: Tensor, partner: Tensor, lam: Tensor, center: Tensor) -> Mixed:
+    """The rectangle around ``center`` (2,), row and column in [0, 1), with half sides sqrt(1 - lambda) / 2."""
+    size = torch.tensor(x.shape[2:], device=x.device)
+    middle, half = (center * size).floor(), (0.5 * (1 - lam).sqrt() * size).floor()
+    first, last = (middle - half).clamp(min=0), torch.minimum(middle + half, size)
+    rows, columns = (torch.arange(n, device=x.device) for n in x.shape[2:])
+    inside = ((rows >= first[0]) & (rows < last[0]))[:, None] & ((columns >= first[1]) & (columns < last[1]))
+    left = 1 - (last - first).prod() / size.prod()
+    return Mixed(torch.where(inside, x[partner], x), y, y[partner], left)

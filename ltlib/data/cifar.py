@@ -183,8 +183,8 @@ def _python(name: str, root: Path) -> Dataset:
             f"there yourself, or unpack the binary version {BINARY[name].archive} there, point LTLIB_DATA or data_dir "
             f"at a folder that has one of them, or choose dataset 'glyphs' (no download)."
         ) from error
-    splits = [Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts]
-    return Dataset(name, *splits, tuple(parts[0].classes), mean=MEAN, std=STD)
+    train, test = (Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts)
+    return Dataset(name, train, test, tuple(parts[0].classes), mean=MEAN, std=STD)
 
 
 def _entry(name: str, title: str, megabytes: int, python: str) -> Entry:

@@ -50,7 +50,8 @@ def draw_boxes(height: Tensor, width: Tensor) -> Boxes:
     size = sizes.gather(1, first.expand(2, 1, n))[:, 0]
     corner = (torch.rand(2, n, device=device) * (image - size + 1)).floor()
     corner = torch.where(first == TRIES, ((image - size) / 2).floor(), corner)
-    return Boxes(*corner, *size, torch.rand(n, device=device) < 0.5)
+    (top, left), (tall, wide) = corner, size
+    return Boxes(top, left, tall, wide, torch.rand(n, device=device) < 0.5)
 
 
 def resized_crop_flip(x: Tensor, boxes: Boxes, side: int) -> Tensor:

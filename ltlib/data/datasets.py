@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ltlib.data import cifar, digits, folder, glyphs, lists, mnist5k, tiny_imagenet
 from ltlib.data.entry import Entry, Request
 from ltlib.data.images import Dataset
@@ -22,7 +24,7 @@ DATASETS: dict[str, Entry] = {
 }
 
 
-def load(name: str, request: Request | None = None, **fields: object) -> Dataset:
+def load(name: str, request: Request | None = None, **fields: Any) -> Dataset:
     """Load a data set, balanced or as it comes. What a loader returns is checked here, once.
 
     Args:

@@ -14,10 +14,10 @@ def load_digits(_: Request) -> Dataset:
     """1,797 scans of 8x8 pixels, doubled to 16x16; the last 50 of each class are the test set."""
     from sklearn import datasets  # takes a second to import
 
-    bunch = datasets.load_digits()
-    grey = (bunch.images * (255 / 16)).round().astype(np.uint8)
+    levels, labels = datasets.load_digits(return_X_y=True)
+    grey = (np.asarray(levels).reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8)
     pixels = np.repeat(grey.repeat(2, axis=1).repeat(2, axis=2)[:, None], 3, axis=1)
-    train, test = split_off_test(Images(pixels, bunch.target.astype(np.int64)), TEST_PER_CLASS)
+    train, test = split_off_test(Images(pixels, np.asarray(labels).astype(np.int64)), TEST_PER_CLASS)
     return Dataset("digits", train, test, tuple("0123456789"))
 
 

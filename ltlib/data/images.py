@@ -129,7 +129,7 @@ class Dataset:
         for split in (self.train, self.test):
             p = split.pixels
             digest.update(str(p.shape).encode())
-            digest.update(p.content() if isinstance(p, StoredPixels) else np.ascontiguousarray(p))
+            digest.update(p.content() if isinstance(p, StoredPixels) else np.ascontiguousarray(p).data)
             digest.update(split.labels.astype("<i8").tobytes())
             if split.shapes is not None:
                 digest.update(split.shapes.astype("<i8").tobytes())

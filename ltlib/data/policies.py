@@ -93,7 +93,11 @@ def _policy(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     operation = [[ID[name] for name, _, _ in pair] for pair in CIFAR10_POLICY]
     probability = [[p for _, p, _ in pair] for pair in CIFAR10_POLICY]
     level = [[level for _, _, level in pair] for pair in CIFAR10_POLICY]
-    return tuple(torch.tensor(values, device=device) for values in (operation, probability, level))
+    return (
+        torch.tensor(operation, device=device),
+        torch.tensor(probability, device=device),
+        torch.tensor(level, device=device),
+    )
 
 
 def draw_autoaugment(n: int, height: int, width: int, device: torch.device) -> Steps:
@@ -216,7 +220,7 @@ def blend(x: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     other = torch.where(of["Sharpness"], _blurred(image), other)
     ratio = (1 + magnitude)[:, None, None, None]
     blended = (ratio.float() * image + (1 - ratio).float() * other).clamp_(0, 255).to(torch.uint8)
-    return torch.where(sum(of.values()).bool(), blended, x)
+    return torch.where(torch.stack([*of.values()]).any(dim=0), blended, x)
 
 
 def _blurred(image: Tensor) -> Tensor:

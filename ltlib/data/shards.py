@@ -68,6 +68,7 @@ def load(listing: Listing, *, side: int = 0, how: str = "keep", whole: int = 0) 
         pixels = stored(train, whole, "squeeze")
 
         def as_tested(images: Images) -> Images:
+            assert isinstance(images.pixels, StoredPixels)
             return Images(stored([train[row] for row in images.pixels.rows], side, how), images.labels)
 
         return Dataset(
@@ -107,12 +108,12 @@ class Store:
 
     def pixels(self) -> StoredPixels:
         """All images, after decoding those that are not here yet."""
-        records = self._records()
-        if None in records:
+        found = self._records()
+        if None in found:
             self._check_present()
             with self._locked():
-                records = self._records()  # another process may have prepared them in the meantime
-                records = self._decode_missing(records)
+                found = self._decode_missing(self._records())  # another process may have prepared some in the meantime
+        records = [record for record in found if record is not None]
         return StoredPixels(
             files=tuple(self._shard(i) for i in range(len(records))),
             per_shard=self.per_shard,
@@ -196,7 +197,7 @@ class Store:
         finally:
             lock.release()
 
-    def _decode_missing(self, records: list[Record | None]) -> list[Record]:
+    def _decode_missing(self, records: list[Record | None]) -> list[Record | None]:
         todo = [i for i, record in enumerate(records) if record is None]
         images = sum(len(self._files_of(i)) for i in todo)
         self._check_space(images)
@@ -280,7 +281,7 @@ def _written(path: str | Path) -> tuple[int, int]:
 
 
 def _sha256(pixels: np.ndarray) -> str:
-    return hashlib.sha256(pixels).hexdigest()
+    return hashlib.sha256(pixels.data).hexdigest()
 
 
 def _replace(path: Path, write) -> None:

@@ -84,7 +84,7 @@ class StoredPixels:
         begin = 10 + int.from_bytes(file.read(2), "little")
         for place, target in zip(places, targets, strict=True):
             file.seek(begin + place * image.nbytes)
-            if file.readinto(image if any(self.margin) else out[target]) != image.nbytes:
+            if file.readinto((image if any(self.margin) else out[target]).data) != image.nbytes:
                 raise OSError("cut off")
             if any(self.margin):
                 out[target] = image[:, first:last, first:last]

@@ -6,10 +6,10 @@ train = ltlib.LongTailed(torchvision.datasets.CIFAR10("data", transform=...), im
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from ltlib.data.longtail import CIFAR10_LT_SHA256, checksum, class_counts, largest_n_max, longtail_indices
 from ltlib.errors import InputError
@@ -60,7 +60,7 @@ class LongTailed(Subset):
             )
         self.counts = class_counts(len(available), n_max or possible, imbalance_factor, kind)
         kept = longtail_indices(labels, self.counts, seed)
-        super().__init__(dataset, kept.tolist())
+        super().__init__(cast(Dataset, dataset), kept.tolist())
         self.targets: list[int] = labels[kept].tolist()
         self.sha256 = checksum(kept)
         known = CIFAR10_LT_SHA256.get(int(imbalance_factor)) if imbalance_factor == int(imbalance_factor) else None

@@ -190,3 +190,34 @@ def test_mixup_lambda_is_beta_and_not_folded():
         lam = torch.stack([augment.mixup(x, y, alpha).lam for _ in range(4000)])
         assert lam.mean().item() == pytest.approx(0.5, abs=0.03)
         assert lam.var().item() == pytest.approx(variance, rel=0.06)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cutmix_equals_torchvision(x, seed):
+    """For the same lambda and centre; torchvision pairs each image with its neighbour and gives soft labels."""
+    images, y = augment.to_float(x[..., :24]), torch.randint(0, 10, (64,))
+    torch.manual_seed(seed)
+    theirs, soft = v2.CutMix(alpha=1.0, num_classes=10)(images, y)
+    torch.manual_seed(seed)
+    lam = torch._sample_dirichlet(torch.tensor([1.0, 1.0]))[0]  # how torchvision draws it
+    column, row = torch.randint(24, (1,)), torch.randint(32, (1,))
+    center = torch.cat([(row + 0.5) / 32, (column + 0.5) / 24])
+    ours = augment.paste(images, y, torch.arange(64).roll(1), lam, center)
+    assert torch.equal(ours.x, theirs)
+    one_hot = torch.nn.functional.one_hot
+    torch.testing.assert_close(ours.lam * one_hot(ours.y_a, 10) + (1 - ours.lam) * one_hot(ours.y_b, 10), soft)
+
+
+def test_cutmix_keeps_half_of_the_pixels_on_average_and_its_weight_is_their_share():
+    """At alpha = 1 the share kept is more than 1/2, because rectangles are cut at the border."""
+    torch.manual_seed(0)
+    x = torch.stack([torch.zeros(3, 32, 32), torch.ones(3, 32, 32)])
+    y, shares = torch.tensor([0, 1]), []
+    for _ in range(2000):
+        mixed = augment.cutmix(x, y, 1.0)
+        pasted = mixed.x[0].mean() if mixed.y_b[0] == 1 else torch.tensor(0.0)
+        assert mixed.y_b[0] == 0 or 1 - mixed.lam == pytest.approx(pasted.item(), abs=1e-6)
+        shares.append(mixed.lam.item())
+    # the side is s = sqrt(1 - lambda), half of it kept at each border: E[(s - s^2/4)^2] with s^2 uniform
+    expected = 1 - sum(((k / 1000) ** 0.5 - k / 4000) ** 2 for k in range(1000)) / 1000
+    assert sum(shares) / 2000 == pytest.approx(expected, abs=0.04)

