@@ -9,6 +9,7 @@ Sphinx then makes HTML of it. Nothing is executed and nothing is downloaded. A w
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import os
 import re
@@ -99,7 +100,7 @@ def gather(source: Path) -> None:
         write(page, source)
     modules = api(source / "api")
     (source / "evidence.md").write_text(EVIDENCE)
-    (source / "_static").mkdir()
+    (source / "_static").mkdir(exist_ok=True)
     terms = json.dumps(glossary((ROOT / "notebooks/guide/glossary.md").read_text()), ensure_ascii=False)
     (source / "_static" / "glossary-terms.js").write_text(f"window.GLOSSARY = {terms};\n")
     numbers = json.dumps(evidence(), separators=(",", ":"), ensure_ascii=False)
@@ -200,11 +201,36 @@ def _notebook(page: Path, source: Path) -> None:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)
+            if name := output.get("metadata", {}).get("frames"):
+                data["text/html"] = slider(name, source)
             if "text/html" in data:
                 data["text/html"] = links("".join(data["text/html"]), page)
     target = source / page
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(notebook))
+
+
+def slider(name: str, source: Path) -> str:
+    """The HTML of a figure under controls, whose frames were drawn when the lesson was built."""
+    frames = json.loads((DOCS / "frames" / f"{name}.json").read_text())
+    folder = source / "_static" / "frames"
+    folder.mkdir(parents=True, exist_ok=True)
+    # A script, because a page that is opened from a disk cannot fetch a file.
+    (folder / f"{name}.js").write_text(f"(window.FRAMES ??= {{}})[{json.dumps(name)}] = {json.dumps(frames)};\n")
+    place = frames["start"]
+    first = frames["frames"][_place(frames["controls"], place)]
+    return (
+        f'<div class="frames" data-frames="{name}"><img alt="{html.escape(frames["alt"])}" '
+        f'src="data:image/png;base64,{first}"></div><script src="../_static/frames/{name}.js"></script>'
+    )
+
+
+def _place(controls: dict[str, list], values: list) -> int:
+    """The position of a combination of values among the frames, of which the last control varies fastest."""
+    place = 0
+    for options, value in zip(controls.values(), values, strict=True):
+        place = place * len(options) + options.index(value)
+    return place
 
 
 def links(text: str, page: Path) -> str:

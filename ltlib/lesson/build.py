@@ -9,8 +9,6 @@ stays without outputs, so only numbered lessons are built unless a file is named
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import os
 import tempfile
 import time
@@ -19,12 +17,12 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from PIL import Image
 
 from ltlib import paths
 from ltlib.kernel import OwnKernel
 from ltlib.lesson import slides
 from ltlib.lesson.exercises import EXERCISES
+from ltlib.lesson.widgets import smaller
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -58,7 +56,12 @@ def write_exercises(notebook: NotebookNode) -> None:
 def execute(notebook: NotebookNode, folder: Path, runs: str) -> None:
     """Run all cells with an empty run store, so that the stored outputs are what a first reader sees."""
     # Jupyter Server names its session; with a name, training shows one moving line instead of a log.
-    environment = os.environ | {"LTLIB_PROFILE": "lesson", "LTLIB_RUNS": runs, "JPY_SESSION_NAME": "build"}
+    environment = os.environ | {
+        "LTLIB_PROFILE": "lesson",
+        "LTLIB_RUNS": runs,
+        "JPY_SESSION_NAME": "build",
+        "LTLIB_FRAMES": str(paths.project() / "docs" / "frames"),  # the sliders of the web book
+    }
     resources = {"metadata": {"path": str(folder)}}
     options = {"timeout": 600, "kernel_name": "python3", "kernel_manager_class": OwnKernel, "coalesce_streams": True}
     NotebookClient(notebook, resources=resources, **options).execute(env=environment)
@@ -86,15 +89,6 @@ def clean(notebook: NotebookNode, replace: dict[str, str]) -> None:
             for holder, key in _texts(output):
                 for old, new in replace.items():
                     holder[key] = holder[key].replace(old, new)
-
-
-def smaller(image: str) -> str:
-    """A PNG in base64 with at most 256 colours: a third of the size, and the same to the eye."""
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(image))) as full:
-        few = full.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(buffer, "png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _texts(output: NotebookNode) -> list[tuple[NotebookNode, str]]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import time
 
 import ipywidgets
@@ -105,3 +106,23 @@ def left_spine(png):
 def test_bad_controls_are_refused(controls, message):
     with pytest.raises(InputError, match=message):
         widgets.explore(draw, **controls)
+
+
+def test_frames_are_stored_in_the_order_that_the_page_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("LTLIB_FRAMES", str(tmp_path / "frames"))
+    explorer = widgets.explore(draw, factor=([1, 2], 2), kind=(["a", "b", "c"], "a"))
+    _, metadata = explorer._repr_mimebundle_()
+    content = json.loads((tmp_path / "frames" / f"{metadata['frames']}.json").read_text())
+    assert content["controls"] == {"factor": [1, 2], "kind": ["a", "b", "c"]}
+    assert content["start"] == [2, "a"]
+    assert len(set(content["frames"])) == 6
+    # The last control varies fastest, so frame 2 is factor 1 and kind c.
+    explorer.controls["factor"].value, explorer.controls["kind"].value = 1, "c"
+    _, png = shown(explorer)
+    assert content["frames"][2] == widgets.smaller(base64.b64encode(png).decode())
+
+
+def test_without_being_asked_no_frame_is_stored(monkeypatch):
+    monkeypatch.delenv("LTLIB_FRAMES", raising=False)
+    _, metadata = widgets.explore(draw, factor=([1, 2], 1))._repr_mimebundle_()
+    assert "frames" not in metadata
