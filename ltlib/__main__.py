@@ -203,17 +203,28 @@ def runs_show(run: str) -> None:
     print(one_line(f"files: {found.folder}"))
 
 
-def runs_export(run: list[str], to: str, label: str | None, logits: bool) -> None:
+def runs_export(
+    run: list[str], to: str, label: str | None, logits: bool, network: str | None, trajectory: bool
+) -> None:
     """Write the small plain-file form of finished runs, as data/reference_runs holds it."""
     from pathlib import Path
 
     from ltlib.experiments import runs
-    from ltlib.results import export
+    from ltlib.results import export, networks, trajectories
 
     _refuse_empty("--to", to, "data/reference_runs/my_study")
     _refuse_empty("--label", label, "MiSLAS")
+    _refuse_empty("--network", network, "mislas")
+    if network and len(run) > 1:
+        raise InputError(f"--network names the weights of one run; {len(run)} runs were given.")
+    folder = Path(to)
     for found in [runs.find(name) for name in run]:
-        print(export.export(found, Path(to), label or found.info["experiment"]["method"], logits))
+        arrays = trajectories.compute(found) if trajectory else None
+        print(export.export(found, folder, label or found.info["experiment"]["method"], logits))
+        if arrays:
+            print(trajectories.write(arrays, folder, found.id))
+        if network:
+            print(networks.store(found, folder, network))
 
 
 def results(

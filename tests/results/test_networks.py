@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import ltlib
+from ltlib.__main__ import main
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
@@ -121,3 +122,14 @@ def test_kept_weights_do_not_change_a_run_and_survive_a_kill(run, tmp_path):
     run.update(state="interrupted")
     execute(Experiment(**run.info["experiment"]), run.folder.parent)
     assert run.kept_epochs()[4].read_bytes() == content
+
+
+def test_the_command_line_stores_network_and_trajectory_too(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LTLIB_RUNS", str(run.folder.parent))
+    monkeypatch.setattr(records, "studies", lambda: tmp_path)
+    to = ["runs", "export", run.id, "--to", str(tmp_path / "letters"), "--network", "plain"]
+    assert main([*to, "--trajectory"]) == 0
+    assert networks.names() == ["letters/plain"]
+    assert trajectories.read(tmp_path / "letters", run.id)["epochs"].tolist() == [2, 4]
+    assert main([*to[:3], run.id, *to[3:]]) == 2
+    assert "--network names the weights of one run" in capsys.readouterr().err
