@@ -5,6 +5,7 @@ It imports little, because every worker of a sweep imports it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -23,7 +24,7 @@ class KernelKilled(InputError):
     """The process that ran the notebook is gone. What papermill then stores looks like a success."""
 
 
-def fill_in(notebook: Path, output: Path, parameters: dict[str, object], progress: TextIO | None) -> None:
+def fill_in(notebook: Path, output: Path, parameters: Mapping[str, object], progress: TextIO | None) -> None:
     """Execute ``notebook`` into ``output``; what its cells print also goes to ``progress``.
 
     Raises:

@@ -128,7 +128,7 @@ def _start(launcher: list[str], experiment: Experiment, threads: int, label: str
         text=True,
     )
     with process:
-        for line in process.stdout:
+        for line in process.stdout or ():
             print(f"{label}{line}", end="", flush=True)
     return process.returncode
 

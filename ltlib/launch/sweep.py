@@ -31,7 +31,7 @@ from ltlib.launch.tasks import Task, tasks_of
 from ltlib.training.progress import Board
 
 if TYPE_CHECKING:
-    from distributed.deploy import Cluster
+    from distributed.deploy.cluster import Cluster
 
 GLANCE = 0.2  # seconds between two looks at what the workers do
 PATIENCE = 60.0  # seconds until a run that stays in use after its worker was killed is another process's

@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ltlib.errors import InputError, check_choice, nearest
 from ltlib.experiments.experiment import FIELDS, Experiment, read
@@ -115,7 +116,7 @@ def read_sweep(file: str | Path, **options: object) -> SweepFile:
     return SweepFile(path.stem, tuple(_experiments(path, words)), chosen)
 
 
-def _read_option(name: str, value: object) -> object:
+def _read_option(name: str, value: object) -> Any:
     """A number where the command line gives its text."""
     like = getattr(Options(), name)
     return value if isinstance(like, dict) else read(name, value, like)

@@ -17,9 +17,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import dask
+import dask.config
 import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, Worker, WorkerPlugin
@@ -30,7 +30,7 @@ from ltlib.errors import InputError
 from ltlib.launch.fill_in import CellFailed, fill_in
 
 if TYPE_CHECKING:  # they would bring torch into every worker
-    from distributed.deploy import Cluster
+    from distributed.deploy.cluster import Cluster
 
     from ltlib.experiments.experiment import Experiment
     from ltlib.experiments.runs import Run
@@ -127,7 +127,7 @@ class Crew:
             InputError: the scheduler is gone.
         """
         try:
-            return sum(self.client.nthreads().values())
+            return sum(cast(dict[str, int], self.client.nthreads()).values())
         except OSError as error:
             raise InputError(GONE) from error
 
@@ -191,7 +191,7 @@ def _elsewhere(address: str, cluster: Cluster | None) -> Client:
 @contextlib.contextmanager
 def _this_machine(options: Options, most: int) -> Iterator[Client]:
     """Workers of one thread each on this machine, out of reach of its other users."""
-    secret = {"host": "127.0.0.1", "port": 0, "protocol": "tls://", "security": _certificates()}
+    secret: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "protocol": "tls://", "security": _certificates()}
     settings = _settings(options, min(number_of_workers(options), most))
     workers = {n: {"cls": Nanny, "options": secret | one} for n, one in enumerate(settings)}
     config = {
@@ -203,8 +203,7 @@ def _this_machine(options: Options, most: int) -> Iterator[Client]:
             cluster = SpecCluster(
                 scheduler={"cls": SilentScheduler, "options": secret | {"dashboard": False}},
                 workers=workers,
-                security=secret["security"],
-                silence_logs=logging.CRITICAL,
+                **{"security": secret["security"], "silence_logs": logging.CRITICAL},
             )
         except RuntimeError as error:
             raise InputError(

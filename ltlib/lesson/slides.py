@@ -7,7 +7,6 @@ code, so a cell that computes and shows nothing has no place in it.
 from __future__ import annotations
 
 import base64
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +49,7 @@ def slide_types(cells: list[NotebookNode]) -> Iterator[str]:
     What a cell has computed stays on the slide of the cell before it as long as both fit: its word is empty.
     """
     filled = 0.0
-    for cell, following in itertools.pairwise([*cells, None]):
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
         if cell.cell_type == "markdown":
             kind, height = _of_markdown(cell, following), _lines(cell.source)
         else:

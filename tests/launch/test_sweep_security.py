@@ -53,23 +53,23 @@ def sockets(process: psutil.Process) -> list[tuple[str, int]]:
     return [tuple(connection.laddr) for connection in found if connection.status == psutil.CONN_LISTEN]
 
 
-def greet(place: tuple[str, int]) -> bytes | str:
-    """What a server answers to a greeting by TLS without a certificate."""
+def greet(place: tuple[str, int]) -> bytes:
+    """What a server answers to a greeting by TLS without a certificate; nothing if it ends the connection."""
     anyone = ssl.create_default_context()
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     try:
         with socket.create_connection(place, timeout=10) as plain, anyone.wrap_socket(plain) as talking:
             talking.sendall(b"hello")
             return talking.recv(1)
-    except OSError as error:
-        return type(error).__name__
+    except OSError:  # ssl.SSLError, or a connection that is reset
+        return b""
 
 
 def test_all_sockets_are_loopback_and_take_nobody_without_a_certificate(crew):
     found = sockets(psutil.Process())
     assert len(found) == 3  # the scheduler, the nanny of the worker, the worker; an HTTP server would be a fourth
     assert {address for address, _ in found} == {"127.0.0.1"}
-    assert {greet(place) for place in found} <= {"SSLError", "ConnectionResetError", b""}
+    assert [greet(place) for place in found] == [b""] * 3
 
 
 def test_another_user_cannot_reach_a_sweep(crew):
