@@ -94,4 +94,4 @@ DRAWS = {
     "_standard_gamma",
 }
 
-CONVOLUTIONS = {"convolution", "convolution_backward"}
+CONVOLUTIONS = {"conv2d", "convolution", "convolution_backward"}  # in inference mode the first is not taken apart
