@@ -47,18 +47,21 @@ def main(arguments: list[str] | None = None) -> int:
     return status or 0
 
 
-def train(seeds: str | None, processes: str, dry_run: bool, **fields: str) -> None:
+def train(seeds: str | None, processes: str, dry_run: bool, tensorboard: bool, **fields: str) -> None:
     """Train (or resume, or reload) one experiment and print its table."""
     from ltlib import distributed
     from ltlib.experiments.execute import execute
     from ltlib.experiments.experiment import Experiment, read
     from ltlib.experiments.plan import as_lines, plan
     from ltlib.launch.processes import parse_seeds, train_on, train_seeds
+    from ltlib.launch.tensorboard import Board
     from ltlib.results import views
 
     experiment, number = Experiment.parse(**_given(fields)), read("processes", processes, 1)
     if seeds is not None and (fields["seed"] is not None or number != 1):
         raise InputError("--seeds goes with neither --seed nor --processes: leave one out.")
+    if tensorboard and (seeds is not None or number != 1):
+        raise InputError("--tensorboard follows one process: leave --seeds and --processes out.")
     if dry_run:
         planned = plan(experiment, processes=number)
         each = parse_seeds(seeds) if seeds is not None else [experiment.seed]
@@ -70,7 +73,7 @@ def train(seeds: str | None, processes: str, dry_run: bool, **fields: str) -> No
     elif number != 1:
         found = [train_on(number, experiment)]
     else:
-        found = [execute(experiment)]
+        found = [execute(experiment, watch=Board() if tensorboard else None)]
     if distributed.rank() == 0:
         where = found[0].folder if len(found) == 1 else found[0].folder.parent
         print(f"{views.of_runs(found)}; everything is in {where}")

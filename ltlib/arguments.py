@@ -52,6 +52,7 @@ def _training_verbs(verbs, commands: Commands) -> None:
     trainer.add_argument(
         "--dry-run", action="store_true", help="only print the plan, with the source of every setting; no run is made"
     )
+    trainer.add_argument("--tensorboard", action="store_true", help="write the progress for TensorBoard too")
     reporter = _verb(verbs, "report", commands["report"])
     _experiment_flags(reporter)
     reporter.add_argument("--baseline", help="a second method, trained under the same recipe, to show beside it")

@@ -6,7 +6,7 @@ import contextlib
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +29,12 @@ from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
 from ltlib.training.shapes import check_single_images
 
+Watch = Callable[[Run, dict], None]  # receives the run and the record of each epoch
 
-def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool = False) -> Run:
+
+def execute(
+    experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool = False, watch: Watch | None = None
+) -> Run:
     """Train the experiment, or resume it, or reload it if it is finished.
 
     Everything is checked before anything is written.
@@ -39,6 +43,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool
         experiment: what to train.
         runs_dir: folder of the run folders; default ``LTLIB_RUNS``.
         quiet: print nothing.
+        watch: called after every epoch that is trained now.
 
     Raises:
         InputError: something the user gave cannot be used.
@@ -67,7 +72,7 @@ def execute(experiment: Experiment, runs_dir: Path | None = None, *, quiet: bool
                 run.update(**about(planned, device))
                 try:
                     with _memory_named(planned):
-                        _train(run, method, planned, device, quiet)
+                        _train(run, method, planned, device, quiet, watch)
                 except BaseException as error:
                     failed = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                     run.update(state=failed, reason=str(error) or type(error).__name__)
@@ -89,7 +94,7 @@ def _starting_point(planned: Plan, device: torch.device) -> Method:
     return method
 
 
-def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet: bool) -> None:
+def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet: bool, watch: Watch | None) -> None:
     """Train (or resume) and write the results into the run folder."""
     recipe, data, identity = planned.recipe, planned.data, planned.identity()
     evaluate = {"test": on_device(data.test, device)}
@@ -113,6 +118,8 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
         run.append_metrics(record)
         if distributed.rank() == 0 and not quiet:
             progress(record)
+        if distributed.rank() == 0 and watch:
+            watch(run, record)
 
     engine.fit(run.checkpoint, identity, on_epoch)
 
