@@ -11,7 +11,12 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-ALWAYS = ("tests/test_layers.py", "tests/test_environment.py", "tests/notebooks/test_hygiene.py")
+ALWAYS = (
+    "tests/test_layers.py",
+    "tests/test_environment.py",
+    "tests/notebooks/test_hygiene.py",
+    "tests/notebooks/test_prose.py",
+)
 
 
 def changed(root: Path) -> set[str]:

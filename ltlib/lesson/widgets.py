@@ -1,6 +1,6 @@
 """Live figures: a control moves and the figure follows at once. Nothing trains here.
 
-Every figure that the controls can ask for is drawn when the cell runs. So a move costs no drawing at all, and a
+Every figure that the controls can select is drawn when the cell runs. So a move costs no drawing at all, and a
 value for which drawing fails stops the cell (and its test) instead of the reader. What the cell stores is one
 bundle with both the live control and a PNG of its start: JupyterLab shows the control; GitHub, exports and diffs
 show the picture.
@@ -46,7 +46,7 @@ class Explorer:
     def __init__(self, draw: Callable[..., Picture], controls: dict[str, ipywidgets.ValueWidget]):
         self.controls = controls
         self.start = draw(**{name: control.value for name, control in controls.items()})
-        # The layout of the start serves all, so that the axes stay in place when the figure changes.
+        # All frames use the layout of the start, so the axes stay in place when the figure changes.
         self.start.figure.draw_without_rendering()
         places = [axes.get_position() for axes in self.start.figure.axes]
         self.frames = {
@@ -106,6 +106,9 @@ def explore(draw: Callable[..., Picture], **controls: tuple[Sequence, object]) -
     >>> explore(lambda bins: figures.reliability(predictions, bins), bins=(range(5, 31), 15))
     """
     widgets = {name: _control(name, given) for name, given in controls.items()}
+    wide = f"{max(map(len, widgets)) / 2 + 1:g}em"  # of the longest name: all sliders have one length
+    for widget in widgets.values():
+        widget.style.description_width = wide
     combinations = math.prod(len(widget.options) for widget in widgets.values())
     if combinations > MOST:
         raise InputError(
@@ -125,13 +128,13 @@ def _control(name: str, given: tuple[Sequence, object]) -> ipywidgets.ValueWidge
         raise InputError(f"The start of control {name} must be one of its values; {start!r} is none of {values}.")
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     kind = ipywidgets.SelectionSlider if numbers else ipywidgets.Dropdown
-    look = {"style": {"description_width": "initial"}, "layout": {"width": "420px"}}
-    return kind(options=values, value=start, description=name.replace("_", " "), **look)
+    look = {"width": "420px", "max_width": "100%"}
+    return kind(options=values, value=start, description=name.replace("_", " "), layout=look)
 
 
 def _as_html(picture: Picture, places: list[Bbox]) -> str:
     image = base64.b64encode(_quick_png(picture, places)).decode()
-    return f'<img alt="{html.escape(picture.text)}" src="data:image/png;base64,{image}">'
+    return f'<img style="max-width:100%" alt="{html.escape(picture.text)}" src="data:image/png;base64,{image}">'
 
 
 def _quick_png(picture: Picture, places: list[Bbox]) -> bytes:

@@ -188,3 +188,17 @@ def test_every_control_moves_its_figure(lab, page, lesson, live):
             playwright.expect(figure).not_to_have_attribute("alt", before, timeout=10_000)
             assert figure.evaluate("image => image.naturalWidth") > 400
     assert page.failures == []
+
+
+def test_a_question_answers_a_choice(lab, page):
+    page.goto(lab("00_start_here.ipynb"))
+    run_all(page)
+    cell = page.locator(".jp-CodeCell", has=page.get_by_text("How does accuracy change from head to tail?"))
+    cell.scroll_into_view_if_needed()
+    assert cell.locator("input:checked").count() == 0
+    cell.get_by_text("It is best in the middle", exact=True).click()
+    playwright.expect(cell.get_by_text("Not quite.")).to_be_visible(timeout=10_000)
+    cell.get_by_text("It falls from head to tail", exact=True).click()
+    playwright.expect(cell.get_by_text("Right.")).to_be_visible(timeout=10_000)
+    assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth + 1"), "nothing is cut off"
+    assert page.failures == []

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from ltlib import paths
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
+from ltlib.results import records
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ from ltlib.lesson.exercises import WrongAnswer, check
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=hint):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_confidence_is_measured_on_the_images_predicted_as_a_class():
@@ -55,3 +57,11 @@ def test_gap_descent_marks_finite_optima_only():
     picture = figures.mislas.gap_descent(gaps, {"plain": math.inf, "smooth": 1.5})
     dashed = [line for line in picture.figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [line.get_ydata()[0] for line in dashed] == [1.5]
+
+
+def test_the_text_names_the_images_that_the_runs_had():
+    text = (paths.project() / "notebooks/03_mislas.ipynb").read_text()
+    counts = {tuple(record.data["counts"]) for record in records.read("mislas_cifar10_exact")}
+    (counts,) = counts
+    assert f"{sum(counts):,} " in text
+    assert f", {max(counts)} of them in the largest class" in text

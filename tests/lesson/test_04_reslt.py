@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from ltlib import paths
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
+from ltlib.results import records
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ from ltlib.lesson.exercises import WrongAnswer, check
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=hint):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_sets_are_drawn_where_they_are():
@@ -58,3 +60,11 @@ def test_gradient_shares_add_up_to_one():
     widths = [bar.get_width() for bar in picture.figure.axes[0].patches]
     assert widths == pytest.approx([0.5, 0.25, 0.25, 0.0])
     assert "start: H 50.0%, M 25.0%" in picture.text
+
+
+def test_the_text_names_the_images_that_the_runs_had():
+    text = (paths.project() / "notebooks/04_reslt.ipynb").read_text()
+    counts = {tuple(record.data["counts"]) for record in records.read("reslt_cifar10_exact")}
+    (counts,) = counts
+    assert f"{sum(counts):,} " in text
+    assert f", {max(counts)} of them in the largest class" in text

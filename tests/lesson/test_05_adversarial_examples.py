@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from ltlib.lesson.exercises import WrongAnswer, check
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=hint):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_example_shows_the_change_stretched_to_its_size():
@@ -69,3 +69,11 @@ def test_slices_tell_the_share_that_is_wrong():
     assert "net: wrong on 30% of the plane; flat: wrong on 0%" in picture.text
     (square,) = picture.figure.axes[0].patches
     assert (square.get_x(), square.get_width()) == pytest.approx((-0.05 * 255, 0.1 * 255))
+
+
+def test_margins_along_a_line_count_their_steps():
+    change = np.linspace(0, 3, 6)
+    lines = {"net": 1 - change, "steps": np.repeat([1.0, 0.5, -1.0], 2)}
+    picture = figures.adversarial_examples.along_a_line(change, lines)
+    assert "net from 1.00 to -2.00 through 6 values; steps from 1.00 to -1.00 through 3 values" in picture.text
+    assert [list(line.get_ydata()) for line in picture.figure.axes[0].lines[:2]][1] == [1, 1, 0.5, 0.5, -1, -1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 
 
 def softmax(z):
@@ -30,7 +30,7 @@ def ce(z, y):
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=hint):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_boundaries_draw_points_balls_and_notes():

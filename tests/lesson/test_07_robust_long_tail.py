@@ -14,7 +14,7 @@ from torch import nn
 from ltlib import methods, paths
 from ltlib.data.loader import Batch
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 from ltlib.models import Network
 from ltlib.results import records
 
@@ -53,7 +53,7 @@ def guided(robust, natural, labels, counts, sign=1, guide=1, student=1, squares=
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=f"(?i){hint}"):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_the_balanced_guided_loss_is_that_of_the_package():
@@ -108,6 +108,18 @@ def lesson():
     return nbformat.read(paths.project() / "notebooks" / "07_robust_long_tail.ipynb", as_version=4).cells
 
 
+WHOLE = {
+    "clean": "accuracy",
+    "few": "accuracy few",
+    "worst": "worst class",
+    "ECE": "ECE",
+    "PGD-20": "PGD-20 accuracy",
+    "PGD few": "PGD-20 accuracy few",
+    "APGD": "APGD accuracy",
+    "PGD ECE": "PGD-20 ECE",
+}  # the heads of the printed columns
+
+
 def raw(record):
     """The columns of the report card, from the plain JSON."""
     found = {
@@ -128,8 +140,9 @@ def raw(record):
 
 def test_the_report_card_is_that_of_the_stored_runs(lesson):
     texts = [output.get("text", "") for cell in lesson for output in cell.get("outputs", [])]
-    (text,) = (text for text in texts if text.startswith("method  ") and "PGD-20 ECE" in text)
+    (text,) = (text for text in texts if text.startswith("method  ") and "PGD ECE" in text)
     header, _, *lines = (re.split(r"\s{2,}", line.strip()) for line in text.splitlines())
+    assert max(map(len, text.splitlines())) <= 100, "a row fits into one line of a notebook"
     rows: dict[str, list[dict]] = {}
     for file in (records.studies() / "robust_longtail_glyphs").glob("*.json"):
         record = json.loads(file.read_text())
@@ -137,7 +150,7 @@ def test_the_report_card_is_that_of_the_stored_runs(lesson):
     assert {line[0] for line in lines} == set(rows)
     for label, n, *cells in lines:
         assert int(n) == len(rows[label])
-        for name, cell in zip(header[2:], cells, strict=True):
+        for name, cell in zip(map(WHOLE.get, header[2:]), cells, strict=True):
             values = [row[name] for row in rows[label] if name in row]
             assert cell == (f"{statistics.fmean(values):.1%}" if values else "-"), (label, name)
 
@@ -147,3 +160,14 @@ def test_the_claims_rest_on_three_seeds_each(lesson):
     study = records.by_label(records.read("robust_longtail_glyphs"))
     for label in [text.partition(", points")[0], *(re.split(r"\s{2,}", line)[0] for line in text.splitlines()[3:])]:
         assert [record.seed for record in study[label]] == [0, 1, 2]
+
+
+def test_what_the_text_says_of_epochs_and_groups_is_stored(lesson):
+    study = records.by_label(records.read("robust_longtail_glyphs"))
+    text = "\n".join(cell.source for cell in lesson if cell.cell_type == "markdown")
+    epochs = {record.recipe["epochs"] for members in study.values() for record in members}
+    assert {int(e) for e in re.findall(r"trained for (\d+) epochs", text)} == epochs
+    natural = [label for label, members in study.items() if "epsilon" not in members[0].hyperparameters]
+    assert "first three rows" in text
+    assert len(natural) == 3
+    assert "at most 20" not in text

@@ -11,7 +11,7 @@ import pytest
 from ltlib import paths
 from ltlib.evaluation.spread import interval, paired
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 from ltlib.results import papers, records
 from ltlib.results.papers import Gain
 from ltlib.results.table import table as table_of
@@ -66,7 +66,7 @@ def of_mean(values, t):
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=hint):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_a_row_shows_every_seed_the_mean_and_the_interval():

@@ -7,7 +7,7 @@ import pytest
 
 from ltlib import paths
 from ltlib.lesson import figures
-from ltlib.lesson.exercises import WrongAnswer, check
+from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from ltlib.lesson.exercises import WrongAnswer, check
 )
 def test_typical_mistakes_get_a_hint(name, answer, hint):
     with pytest.raises(WrongAnswer, match=f"(?i){hint}"):
-        getattr(check, name)(answer)
+        EXERCISES[name](answer)
 
 
 def test_the_numbers_in_the_text_are_those_of_the_stored_benchmark():

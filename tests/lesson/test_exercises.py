@@ -1,6 +1,10 @@
 """Exercises: solutions pass, typical wrong answers get the intended hint, an untouched hole fails nothing."""
 
 import math
+import re
+import subprocess
+import sys
+import traceback
 
 import numpy as np
 import pytest
@@ -33,6 +37,7 @@ WRONG = {
     ],
 }
 OF_THIS_FILE = sorted(WRONG)
+HUNTS = sorted(name for name, exercise in EXERCISES.items() if exercise.faulty)
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
@@ -48,10 +53,26 @@ def test_wrong_answers_get_their_hint(name, answer, hint, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", sorted(EXERCISES))
+@pytest.mark.parametrize("name", sorted(set(EXERCISES) - set(HUNTS)))
 def test_the_hole_runs_and_is_not_done(name, capsys):
     exec(EXERCISES[name].hole(), {})
-    assert capsys.readouterr().out == f"{name}: not done yet. Replace the dots by your code and run the cell again.\n"
+    assert (
+        capsys.readouterr().out == f"{name}: not done yet. Replace the `...` with your code and run the cell again.\n"
+    )
+
+
+@pytest.mark.parametrize("name", HUNTS)
+def test_a_bug_hunt_starts_from_code_whose_assertion_fails(name, capsys):
+    """The cell runs to its end, and the solution does not name the bug in its docstring."""
+    exercise = EXERCISES[name]
+    exec(exercise.hole(), {})
+    assert re.match(rf"{name}: not right yet\. assert .+ fails", capsys.readouterr().out)
+    with pytest.raises(WrongAnswer, match="assert .+ fails"):
+        exercise(exercise.faulty)
+    faulty, solved = exercise.hole().splitlines(), exercise.solved().splitlines()
+    assert "find it" in exercise.hole()
+    code = [[line for line in lines if "find it" not in line] for lines in (faulty, solved)]
+    assert 1 <= len(set(code[1]) - set(code[0])) <= 3, "one bug, in one or two lines"
 
 
 @pytest.mark.parametrize("name", sorted(EXERCISES))
@@ -71,12 +92,39 @@ def test_not_implemented_is_not_done_either(capsys):
 
 def test_a_forgotten_return_is_named():
     with pytest.raises(WrongAnswer, match="end it with 'return'"):
-        check.factor_from_counts(lambda counts: None)
+        EXERCISES["factor_from_counts"](lambda counts: None)
 
 
-def test_an_error_in_the_answer_is_the_readers_to_see():
-    with pytest.raises(ZeroDivisionError):
-        check.factor_from_counts(lambda counts: 1 / 0)
+def test_a_wrong_answer_is_told_and_stops_nothing(capsys):
+    check.factor_from_counts(lambda counts: 7)
+    assert capsys.readouterr().out.startswith("factor_from_counts: not right yet. For counts [500, 107, 5] the factor")
+
+
+def test_an_error_in_the_answer_shows_the_readers_line_and_nothing_of_the_checker():
+    def helper():
+        return 1 / 0
+
+    def answer(counts):
+        return helper()
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        check.factor_from_counts(answer)
+    names = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+    assert names[1:] == ["tell", "answer", "helper"]
+    assert raised.value.__suppress_context__
+
+
+def test_ipython_leaves_the_checker_out(tmp_path):
+    """What a student sees in a notebook: the cell that checks, then the line that fails."""
+    cell = "from ltlib.lesson.exercises import check\ndef answer(counts):\n    return counst\n"
+    shell = "from IPython.core.interactiveshell import InteractiveShell as Shell"
+    code = f"{shell}\nShell().run_cell({cell!r} + 'check.factor_from_counts(answer)')"
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False).stdout
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert "NameError: name 'counst' is not defined" in shown
+    assert "return counst" in shown
+    assert "exercise.py" not in shown
 
 
 def area(radius):

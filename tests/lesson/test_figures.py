@@ -79,3 +79,14 @@ def test_a_picture_shows_a_png_with_words_and_leaves_pyplot_alone(case):
     assert data["image/png"].startswith("iVBOR")
     assert metadata["image/png"]["alt"] == data["text/plain"]
     assert pyplot.get_fignums() == []
+
+
+def test_answers_are_coloured_by_right_and_wrong():
+    images = np.zeros((3, 3, 8, 8), np.uint8)
+    logits = np.log(np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], dtype=np.float32))
+    picture = figures.answers(images, np.array([0, 0, 1]), logits, ["$cat", "dog"], "a title", columns=2)
+    titles = [(ax.get_title(), ax.title.get_color()) for ax in picture.figure.axes]
+    right, wrong = titles[0][1], titles[1][1]
+    assert [title for title, _ in titles] == [r"\$cat 90%", "✗ dog 80%", "dog 60%"]
+    assert titles[2][1] == right != wrong
+    assert "$cat: dog 80%" in picture.text

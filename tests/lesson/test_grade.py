@@ -15,7 +15,14 @@ from ltlib.lesson.exercises import EXERCISES
 from ltlib.lesson.release import release, solved
 
 NAMES = ["step_counts", "image_probabilities", "repeats_per_epoch"]
+ALL = grading.exercises_of
 LINE = "def step_counts(num_classes, n_max, imbalance_factor):\n    "
+
+
+@pytest.fixture(autouse=True)
+def three_exercises(monkeypatch):
+    """Grading asks for three of the four exercises of lesson 01; the hunt for a bug is left out."""
+    monkeypatch.setattr(grading, "exercises_of", lambda notebook: [n for n in ALL(notebook) if n != "balanced_draw"])
 
 
 @pytest.fixture
@@ -157,14 +164,17 @@ def test_bad_input_gets_one_sentence_and_nothing_runs(arguments, sentence, hand_
 def test_a_whole_solved_lesson_is_correct(tmp_path):
     release(tmp_path / "class", solutions=True)
     found = grading.grade(tmp_path / "class" / "00_start_here.ipynb")
-    assert [(verdict.exercise, verdict.verdict) for verdict in found] == [("factor_from_counts", "correct")]
+    assert [(verdict.exercise, verdict.verdict) for verdict in found] == [
+        ("factor_from_counts", "correct"),
+        ("tail_accuracy", "correct"),
+    ]
 
 
 def test_every_exercise_of_every_lesson_is_found():
     for lesson in grading.slides.lessons():
         notebook = nbformat.read(lesson, as_version=4)
         names = [cell.id.removeprefix("exercise-") for cell in notebook.cells if cell.id.startswith("exercise-")]
-        assert grading.exercises_of(notebook) == names
+        assert ALL(notebook) == names
         assert set(grading.insert_checks(solved(notebook), names)) == set(names)
 
 

@@ -24,7 +24,7 @@ def draw(factor, kind="a"):
 def shown(explorer):
     """Alternative text and PNG of the live view."""
     before, _, rest = explorer.view.value.partition('" src="data:image/png;base64,')
-    return before.removeprefix('<img alt="'), base64.b64decode(rest.removesuffix('">'))
+    return before.removeprefix('<img style="max-width:100%" alt="'), base64.b64decode(rest.removesuffix('">'))
 
 
 def test_the_bundle_holds_the_live_view_and_the_picture_of_the_start():
@@ -126,3 +126,10 @@ def test_without_being_asked_no_frame_is_stored(monkeypatch):
     monkeypatch.delenv("LTLIB_FRAMES", raising=False)
     _, metadata = widgets.explore(draw, factor=([1, 2], 1))._repr_mimebundle_()
     assert "frames" not in metadata
+
+
+def test_controls_of_one_figure_have_one_length_and_the_picture_fits_the_page():
+    explorer = widgets.explore(draw, factor=([0.5, 1.0], 1.0), kind=(["a", "b"], "b"))
+    widths = {(c.style.description_width, c.layout.width) for c in explorer.controls.values()}
+    assert widths == {("4em", "420px")}
+    assert explorer.view.value.startswith('<img style="max-width:100%"')

@@ -16,9 +16,7 @@ from ltlib.lesson.exercises import (
     robust_long_tail,
     start_here,
 )
-from ltlib.lesson.exercises.exercise import Exercise, WrongAnswer, check
-
-EXERCISES: dict[str, Exercise] = vars(check)
+from ltlib.lesson.exercises.exercise import EXERCISES, Exercise, WrongAnswer, check
 
 __all__ = [
     "EXERCISES",

@@ -83,3 +83,35 @@ def robust_accuracy(clean, withstood):
     right without and after every attack.
     """
     return np.mean(np.logical_and.reduce([clean, *withstood.values()]))
+
+
+def _verify_ascend(answer) -> None:
+    x = np.full(4, 0.5)
+    reached = np.asarray(answer(x, lambda image: np.array([1.0, -1.0, 2.0, 0.5]), 0.1, 0.04, 10), dtype=float)
+    change = np.abs(reached - x).max()
+    if change > 0.1 + 1e-9:
+        raise WrongAnswer(
+            f"assert np.abs(x_adv - x).max() <= 0.1 fails: after ten steps of 0.04 the change is {change:.2f}. "
+            f"Around which image is the ball?"
+        )
+    if not np.allclose(reached, [0.6, 0.4, 0.6, 0.6]):
+        raise WrongAnswer(f"Ten steps must reach the corner [0.6, 0.4, 0.6, 0.6]; yours reach {reached.tolist()}.")
+
+
+def _faulty_ascend(x, gradient_at, epsilon, step_size, steps):
+    """PGD without a random start; gradient_at(image) is the gradient of the loss. It has one bug: find it."""
+    x_adv = x
+    for _ in range(steps):
+        moved = x_adv + step_size * np.sign(gradient_at(x_adv))
+        x_adv = np.clip(moved, x_adv - epsilon, x_adv + epsilon).clip(0, 1)
+    return x_adv
+
+
+@exercise(_verify_ascend, _faulty_ascend)
+def ascend(x, gradient_at, epsilon, step_size, steps):
+    """PGD without a random start; gradient_at(image) is the gradient of the loss."""
+    x_adv = x
+    for _ in range(steps):
+        moved = x_adv + step_size * np.sign(gradient_at(x_adv))
+        x_adv = np.clip(moved, x - epsilon, x + epsilon).clip(0, 1)
+    return x_adv

@@ -1,6 +1,6 @@
 """What an exercise is: a solved function and a checker. The hole in the notebook is cut from the solution.
 
-So the two never drift apart: `Exercise.hole` keeps the signature and the docstring and takes out the body,
+So the two never drift apart. `Exercise.hole` keeps the signature and the docstring and takes out the body,
 `Exercise.answer` folds the whole function away, and a test compares the notebooks with both.
 """
 
@@ -10,7 +10,7 @@ import ast
 import functools
 import inspect
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 
 from ltlib.errors import InputError
 
@@ -32,10 +32,11 @@ class Exercise:
     Args:
         solution: a function whose docstring states the task.
         verify: receives an answer; returns if it is right and raises :class:`WrongAnswer` if not.
+        faulty: for *find the bug*: the function that the reader starts from, whose answer is wrong.
     """
 
-    def __init__(self, solution: Callable, verify: Callable[[Callable], None]):
-        self.name, self.solution, self.verify = solution.__name__, solution, verify
+    def __init__(self, solution: Callable, verify: Callable[[Callable], None], faulty: Callable | None = None):
+        self.name, self.solution, self.verify, self.faulty = solution.__name__, solution, verify, faulty
 
     def __call__(self, answer: Callable) -> None:
         """Check an answer and print the verdict; an untouched hole is no failure.
@@ -46,12 +47,29 @@ class Exercise:
         try:
             self.verify(_watched(answer))
         except NotDone:
-            print(f"{self.name}: not done yet. Replace the dots by your code and run the cell again.")
+            print(f"{self.name}: not done yet. Replace the `...` with your code and run the cell again.")
         else:
             print(f"{self.name}: correct.")
 
+    def tell(self, answer: Callable) -> None:
+        """Check an answer in a notebook: a wrong one is told and stops nothing, so *Run All* reaches the end.
+
+        Raises:
+            Exception: what the reader's own code raised, with the reader's line as the last one of the traceback.
+        """
+        __tracebackhide__ = True  # IPython leaves this frame out
+        try:
+            self(answer)
+        except WrongAnswer as wrong:
+            print(f"{self.name}: not right yet. {wrong}")
+        except Exception as error:
+            raise error.with_traceback(_from_the_answer(error.__traceback__, answer)) from None
+
     def hole(self) -> str:
-        """The code cell of a notebook: the function without its body, and its check."""
+        """The code cell of a notebook: the function without its body, or with its bug, and its check."""
+        if self.faulty:
+            source = inspect.getsource(self.faulty).replace(f"def {self.faulty.__name__}(", f"def {self.name}(", 1)
+            return self._with_check(source.rstrip().splitlines())
         source, function = self._parsed()
         last_kept = function.body[0].end_lineno  # the docstring
         kept = source.splitlines()[function.lineno - 1 : last_kept]
@@ -80,14 +98,27 @@ class Exercise:
 check = SimpleNamespace()
 
 
-def exercise(verify: Callable[[Callable], None]) -> Callable[[Callable], Callable]:
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(verify: Callable[[Callable], None], faulty: Callable | None = None) -> Callable[[Callable], Callable]:
     """Decorate a solution: makes it an :class:`Exercise` that notebooks call as ``check.<its name>``."""
 
     def register(solution: Callable) -> Callable:
-        setattr(check, solution.__name__, Exercise(solution, verify))
+        made = EXERCISES[solution.__name__] = Exercise(solution, verify, faulty)
+        setattr(check, solution.__name__, made.tell)
         return solution
 
     return register
+
+
+def _from_the_answer(trace: TracebackType | None, answer: Callable) -> TracebackType | None:
+    """The part of a traceback that begins in the reader's function; all of it where that is not to be found."""
+    code = getattr(answer, "__code__", None)
+    found = trace
+    while found is not None and found.tb_frame.f_code is not code:
+        found = found.tb_next
+    return found or trace
 
 
 def _watched(answer: Callable) -> Callable:

@@ -61,3 +61,33 @@ def _verify_divergence(answer) -> None:
 def divergence(log_p, log_q):
     """KL(p || q) of each image, (B,), from log-probabilities (B, K); p may be so small that it underflows to 0."""
     return np.sum(np.exp(log_p) * (log_p - log_q), axis=1)
+
+
+def _verify_kl_start(answer) -> None:
+    x, random = np.linspace(0, 1, 50), np.random.default_rng(0)
+    start = np.asarray(answer(x, 0.03, random), dtype=float)
+    if np.array_equal(start, x):
+        raise WrongAnswer(
+            "assert not np.array_equal(start, x) fails: at the clean image the divergence from the clean prediction is "
+            "0, its smallest value, and its gradient is 0 as well. The attack would never move."
+        )
+    if np.abs(start - x).max() > 0.03 or start.min() < 0 or start.max() > 1:
+        raise WrongAnswer("The start must be within epsilon of x, and an image in [0, 1].")
+
+
+def _faulty_kl_start(x, epsilon, random):
+    """Where an attack on KL(p(x) || p(x_adv)) starts: an image near x in [0, 1]. It has one bug: find it.
+
+    random: a generator of NumPy.
+    """
+    return np.clip(x.copy(), 0, 1)
+
+
+@exercise(_verify_kl_start, _faulty_kl_start)
+def kl_start(x, epsilon, random):
+    """Where an attack on KL(p(x) || p(x_adv)) starts: an image near x in [0, 1].
+
+    random: a generator of NumPy.
+    """
+    near = x + 0.001 * random.standard_normal(x.shape)
+    return np.clip(near, x - epsilon, x + epsilon).clip(0, 1)

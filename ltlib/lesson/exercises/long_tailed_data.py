@@ -85,3 +85,37 @@ def repeats_per_epoch(counts):
     """
     drawn = counts.sum() / len(counts)
     return drawn / counts
+
+
+def _verify_balanced_draw(answer) -> None:
+    labels, random = np.repeat([0, 1, 2], [80, 15, 5]), np.random.default_rng(0)
+    drawn = np.array([labels[answer(labels, random)] for _ in range(3000)])
+    shares = np.bincount(drawn, minlength=3) / len(drawn)
+    if np.abs(shares - 1 / 3).max() < 0.05:  # six standard errors
+        return
+    why = ""
+    if np.abs(shares - [0.8, 0.15, 0.05]).max() < 0.05:
+        why = "These are the shares of the data. A class must be drawn without regard to how many images it has."
+    raise WrongAnswer(
+        f"assert every class has a third of the draws fails: of 3000 draws the classes have the shares "
+        f"{shares.round(2).tolist()}. {why}"
+    )
+
+
+def _faulty_balanced_draw(labels, random):
+    """The position of one image, drawn class-balanced: first a class, then one of its images. It has one bug: find it.
+
+    labels: (N,); random: a generator of NumPy.
+    """
+    of_class = labels[random.integers(len(labels))]
+    return random.choice(np.flatnonzero(labels == of_class))
+
+
+@exercise(_verify_balanced_draw, _faulty_balanced_draw)
+def balanced_draw(labels, random):
+    """The position of one image, drawn class-balanced: first a class, then one of its images.
+
+    labels: (N,); random: a generator of NumPy.
+    """
+    of_class = random.choice(np.unique(labels))
+    return random.choice(np.flatnonzero(labels == of_class))

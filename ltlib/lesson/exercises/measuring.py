@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ltlib.lesson.exercises.exercise import WrongAnswer, exercise
@@ -131,3 +133,42 @@ def balanced_softmax_loss(z, y, counts):
     z = z - z.max(axis=1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     return -log_p[np.arange(len(y)), y].mean()
+
+
+def _verify_binned_error(answer) -> None:
+    confidence = np.array([0.9] * 9 + [0.6])
+    correct = np.array([True] * 9 + [False])
+    given = float(answer(confidence, correct, 2))
+    if math.isclose(given, 0.0):
+        raise WrongAnswer("assert binned_error(...) == 0.03 fails: you return 0. Compare accuracy and confidence.")
+    one, two = float(answer(confidence, correct, 10)), 0.9 * 0.1 + 0.1 * 0.6
+    if math.isclose(one, two):
+        return
+    why = ""
+    if math.isclose(one, (0.1 + 0.6) / 2):
+        why = "A bin with one image counts as much in yours as a bin with nine."
+    raise WrongAnswer(
+        f"assert binned_error(confidence, correct, 10) == {two:g} fails: nine images with confidence 0.9 are right, "
+        f"one with 0.6 is wrong, and you return {one:g}. {why}"
+    )
+
+
+def _faulty_binned_error(confidence, correct, bins):
+    """The expected calibration error with right-closed bins of equal width. It has one bug: find it.
+
+    confidence, correct: (N,).
+    """
+    bin_of = np.ceil(confidence * bins).astype(int)
+    gaps = [abs(correct[bin_of == b].mean() - confidence[bin_of == b].mean()) for b in np.unique(bin_of)]
+    return np.mean(gaps)
+
+
+@exercise(_verify_binned_error, _faulty_binned_error)
+def binned_error(confidence, correct, bins):
+    """The expected calibration error with right-closed bins of equal width.
+
+    confidence, correct: (N,).
+    """
+    bin_of = np.ceil(confidence * bins).astype(int)
+    gaps = [abs(correct[bin_of == b].mean() - confidence[bin_of == b].mean()) for b in np.unique(bin_of)]
+    return np.average(gaps, weights=[np.mean(bin_of == b) for b in np.unique(bin_of)])

@@ -84,3 +84,36 @@ def _verify_scaled_logits(answer) -> None:
 def scaled_logits(features, weight, bias, scale):
     """The logits of LWS and MiSLAS: features (B, D), weight (K, D), bias (K,), scale (K,) -> (B, K)."""
     return scale * (features @ weight.T + bias)
+
+
+def _verify_mix(answer) -> None:
+    x, y, order = np.array([[0.0], [1.0], [2.0]]), np.array([0, 1, 2]), np.array([1, 2, 0])
+    mixed, first, second = answer(x, y, order, 0.75)
+    if not np.allclose(mixed, [[0.25], [1.25], [1.5]]):
+        raise WrongAnswer(f"The mixed images must be 0.75 x + 0.25 x[order]; yours are {np.ravel(mixed).tolist()}.")
+    if np.asarray(first).tolist() != y.tolist():
+        raise WrongAnswer("The first labels are those of x, unchanged.")
+    if np.asarray(second).tolist() != y[order].tolist():
+        raise WrongAnswer(
+            f"assert second.tolist() == [1, 2, 0] fails: image 0 is mixed with image {order[0]}, and you give the pair "
+            f"the labels {int(first[0])} and {int(second[0])}."
+        )
+
+
+def _faulty_mix(x, y, order, share):
+    """Mix a batch with itself in another order: mixed images, and both labels of each. It has one bug: find it.
+
+    x: (B, ...); y: (B,); order: a permutation of the batch; share: of the first image.
+    """
+    mixed = share * x + (1 - share) * x[order]
+    return mixed, y, y[::-1]
+
+
+@exercise(_verify_mix, _faulty_mix)
+def mix(x, y, order, share):
+    """Mix a batch with itself in another order: mixed images, and both labels of each.
+
+    x: (B, ...); y: (B,); order: a permutation of the batch; share: of the first image.
+    """
+    mixed = share * x + (1 - share) * x[order]
+    return mixed, y, y[order]

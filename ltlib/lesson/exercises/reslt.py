@@ -100,3 +100,36 @@ def folded(weight, bias, scales, shifts):
     weight (K, D), bias (K,), scales a_j and shifts c_j (J, D) -> the folded weight (K, D) and bias (K,).
     """
     return weight * scales.sum(0), weight @ shifts.sum(0) + len(scales) * bias
+
+
+def _verify_branch_means(answer) -> None:
+    losses = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
+    given = np.asarray(answer(losses, np.array([[1, 1, 1], [0, 0, 0]], dtype=bool)), dtype=float)
+    if not np.isfinite(given).all():
+        raise WrongAnswer(
+            f"assert np.isfinite(...).all() fails: in this batch no image belongs to the second branch, and you return "
+            f"{given.tolist()}. Such a branch has the loss 0."
+        )
+    if not np.allclose(given, [2.0, 0.0]):
+        raise WrongAnswer(f"A branch without images has the loss 0, the other the mean 2; you return {given.tolist()}.")
+    given = np.asarray(answer(losses, np.array([[1, 1, 1], [1, 0, 1]], dtype=bool)), dtype=float)
+    if not np.allclose(given, [2.0, 4.0]):
+        raise WrongAnswer(f"With images in both branches the means are 2 and 4; you return {given.tolist()}.")
+
+
+def _faulty_branch_means(losses, learnt):
+    """The mean loss of each branch over its own images. It has one bug, which needs a special batch: find it.
+
+    losses: (J, B), the loss of each branch on each image; learnt: (J, B) bool, which of these count.
+    """
+    with np.errstate(invalid="ignore"):
+        return (losses * learnt).sum(axis=1) / learnt.sum(axis=1)
+
+
+@exercise(_verify_branch_means, _faulty_branch_means)
+def branch_means(losses, learnt):
+    """The mean loss of each branch over its own images.
+
+    losses: (J, B), the loss of each branch on each image; learnt: (J, B) bool, which of these count.
+    """
+    return (losses * learnt).sum(axis=1) / np.maximum(learnt.sum(axis=1), 1)

@@ -87,3 +87,36 @@ def balanced_guided_loss(robust, natural, labels, counts):
         return -np.mean(log_p[np.arange(len(labels)), labels])
 
     return np.mean((robust - natural) ** 2) + balanced_cross_entropy(natural) + balanced_cross_entropy(robust)
+
+
+def _verify_robust_few(answer) -> None:
+    clean = np.array([1, 1, 0, 1, 0, 0, 0, 1], dtype=bool)
+    after = np.array([1, 0, 0, 1, 1, 0, 0, 1], dtype=bool)
+    few = np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=bool)
+    given = float(answer(clean, after, few))
+    if math.isclose(given, 0.25):
+        return
+    why = ""
+    if math.isclose(given, 1.0):
+        why = "You divide by the few-shot images that are right without an attack. All of them count."
+    raise WrongAnswer(
+        f"assert robust_few(...) == 0.25 fails: of four few-shot images one is right before and after the attack, and "
+        f"you return {given:g}. {why}"
+    )
+
+
+def _faulty_robust_few(clean, after, few):
+    """Robust accuracy on the few-shot classes. It has one bug: find it.
+
+    clean, after, few: (N,) bool: right without the attack, right under it, of a few-shot class.
+    """
+    return np.mean(after[few & clean])
+
+
+@exercise(_verify_robust_few, _faulty_robust_few)
+def robust_few(clean, after, few):
+    """Robust accuracy on the few-shot classes.
+
+    clean, after, few: (N,) bool: right without the attack, right under it, of a few-shot class.
+    """
+    return np.mean((clean & after)[few])

@@ -7,6 +7,7 @@
 
 from ltlib.lesson.figures import (
     adversarial_examples,
+    drawings,
     full_scale,
     lbgat,
     long_tailed_data,
@@ -18,6 +19,7 @@ from ltlib.lesson.figures import (
 )
 from ltlib.lesson.figures.common import (
     ablation,
+    answers,
     class_counts,
     confusion,
     groups,
@@ -35,8 +37,10 @@ __all__ = [
     "Picture",
     "ablation",
     "adversarial_examples",
+    "answers",
     "class_counts",
     "confusion",
+    "drawings",
     "full_scale",
     "groups",
     "image_rows",

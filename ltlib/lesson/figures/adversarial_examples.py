@@ -111,3 +111,21 @@ def slices(panels: dict[str, np.ndarray], reach: float, epsilon: float) -> Pictu
         words.append(f"{name}: wrong on {np.mean(margins < 0):.0%} of the plane")
     axes[0].set_ylabel("random signs, 1/255")
     return Picture(figure, "Margins around an image. " + "; ".join(words) + ".")
+
+
+def along_a_line(change: np.ndarray, margins: dict[str, np.ndarray]) -> Picture:
+    """Margins while an image moves along one direction; below zero it is classified wrongly.
+
+    Args:
+        change: of every pixel, in units of 1/255 (n,).
+        margins: name -> z_y - max z_j (n,).
+    """
+    figure, (ax,) = new_figure(8, 3.2)
+    words = []
+    for (name, values), width in zip(margins.items(), (1.2, 2.2), strict=False):
+        ax.plot(change, values, lw=width, label=plain(name))
+        words.append(f"{name} from {values[0]:.2f} to {values[-1]:.2f} through {len(np.unique(values))} values")
+    ax.axhline(0, color="0.4", lw=1)
+    ax.set(xlabel="change along the sign of the gradient, 1/255", ylabel="margin", title="Margins along one direction")
+    ax.legend()
+    return Picture(figure, f"Margins along one direction: {'; '.join(words)}.")

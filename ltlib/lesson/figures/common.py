@@ -188,6 +188,37 @@ def image_rows(rows: dict[str, np.ndarray], title: str) -> Picture:
     return Picture(figure, f"{title}. " + "; ".join(f"{name}: {len(images)} images" for name, images in rows.items()))
 
 
+def answers(
+    images: np.ndarray, labels: np.ndarray, logits: np.ndarray, names: Sequence[str], title: str, columns: int = 10
+) -> Picture:
+    """Images with the answer of a network and its confidence under each; wrong answers are in the error colour.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        labels: true classes (N,).
+        logits: of the network (N, K).
+        names: of the classes.
+        title: above the figure.
+        columns: images per row.
+    """
+    p, shown = calibration.probabilities(logits), drawn(names)
+    rows = -(-len(images) // columns)
+    figure, axes = new_figure(9, 1.25 * rows + 0.4, columns, rows)
+    words = []
+    for ax in axes[len(images) :]:
+        ax.remove()
+    for ax, image, label, of_image in zip(axes, images, labels, p, strict=False):
+        guess = int(of_image.argmax())
+        ax.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+        ax.axis("off")
+        colour = COLOURS[2] if guess == label else COLOURS[3]
+        mark = "" if guess == label else "✗ "
+        ax.set_title(f"{mark}{shown[guess]} {of_image[guess]:.0%}", fontsize=9, color=colour, y=-0.32)
+        words.append(f"{names[label]}: {names[guess]} {of_image[guess]:.0%}")
+    figure.suptitle(plain(title), fontsize=11)
+    return Picture(figure, f"{title}. True class, answer and confidence: {'; '.join(words)}.")
+
+
 def spread(results: dict[str, dict[str, Sequence[float]]], ylabel: str, title: str) -> Picture:
     """Several runs of each method: one dot per run, a bar and a number at their mean.
 

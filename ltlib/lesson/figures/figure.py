@@ -23,7 +23,7 @@ from ltlib.lesson.figures import text
 
 COLOURS = sns.color_palette("colorblind").as_hex()  # colours that colour-blind readers tell apart
 GROUP_COLOURS = {"many": COLOURS[0], "medium": COLOURS[2], "few": COLOURS[3]}
-MARKERS = "os^D"
+MARKERS = "os^DvP"
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,

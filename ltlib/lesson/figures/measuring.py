@@ -58,14 +58,14 @@ def held_out_accuracy(histories: dict[str, list[list[dict]]]) -> Picture:
     words = []
     for ax, (name, runs) in zip(axes, histories.items(), strict=True):
         last = {}
-        for i, split in enumerate(("validation", "test")):
+        for i, (split, label) in enumerate((("validation", "held out"), ("test", "test"))):
             for n, history in enumerate(runs):
                 measured = [(r["epoch"], r[f"{split}_accuracy"]) for r in history if f"{split}_accuracy" in r]
-                ax.plot(*zip(*measured, strict=True), "os"[i] + "-", ms=3, color=COLOURS[i], label=None if n else split)
-            last[split] = float(np.mean([history[-1][f"{split}_accuracy"] for history in runs]))
+                ax.plot(*zip(*measured, strict=True), "os"[i] + "-", ms=3, color=COLOURS[i], label=None if n else label)
+            last[label] = float(np.mean([history[-1][f"{split}_accuracy"] for history in runs]))
         ax.set(xlabel="epoch", title=plain(name), ylim=(0, 1.02))
         words.append(f"{name}: {listing(last)}")
     axes[0].set_ylabel("accuracy")
     axes[0].legend(loc="lower right")
     per_cent(axes[0].yaxis)
-    return Picture(figure, f"Validation and test accuracy by epoch; at the end {'; '.join(words)}.")
+    return Picture(figure, f"Held-out and test accuracy by epoch; at the end {'; '.join(words)}.")

@@ -39,8 +39,8 @@ def over_seeds(results: dict[str, Sequence[float]], title: str) -> Picture:
         ax.text(0.5, 0.5, "not measured in this study", transform=ax.transAxes, ha="center")
     every = [value for values in results.values() for value in values]
     if every:
-        room = max(0.25 * (max(every) - min(every)), 0.02)
-        ax.set_xlim(max(min(every) - room, -0.02), min(max(every) + room, 1.02))
+        margin = max(0.25 * (max(every) - min(every)), 0.02)
+        ax.set_xlim(max(min(every) - margin, -0.02), min(max(every) + margin, 1.02))
     ax.set_ylim(max(len(results), 8) - 0.4, -0.6)
     ax.set_title(plain(title), fontsize=10)
     ax.tick_params(axis="y", left=False, labelleft=False)
