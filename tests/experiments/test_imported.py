@@ -183,6 +183,10 @@ def test_reslt_in_both_orders_of_the_classes(tmp_path, images, class_order):
     maps = resnet8_maps(images[0], model)
     z = sum(classified(bn(maps, w, name).mean((2, 3)), w, "linear") for name in ("BNH", "BNM", "BNT"))
     z = z.flip(1) if class_order == "ascending" else z
+    for branch, theirs in zip(
+        load(run).branches.norms, ("BNH", "BNM", "BNT"), strict=True
+    ):  # the sum hides their order
+        torch.testing.assert_close(branch.weight, w[f"{theirs}.weight"])
     np.testing.assert_allclose(run.predictions()["logits"], z.numpy(), atol=2e-3, rtol=1e-3)
 
 
