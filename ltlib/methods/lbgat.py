@@ -43,7 +43,6 @@ class Guided(AdversarialTraining):
         InputError: a value is not allowed.
     """
 
-    learning_passes = 2
     optional = ("natural.",)  # the released files hold R only
 
     def __init__(
@@ -92,6 +91,11 @@ class Guided(AdversarialTraining):
         if self.label_weight:
             total = total + self.label_weight * self.label_loss(z_adv, y)
         return total
+
+    def passes(self, stage: Stage) -> dict[str, Passes]:
+        """As AT, and the clean pass: forward only where alpha is 0, because then no gradient comes back."""
+        clean = (3 if self.alpha else 1) * (2 if self.awp else 1)
+        return {"network": Passes(forward=super().passes(stage)["network"].forward + clean)}
 
     def guide(self, z_adv: Tensor, t: Tensor) -> Tensor:
         """MSE(R(x_adv), T(x)), without a stop-gradient: it pulls T as well, if T learns."""
