@@ -272,6 +272,14 @@ class MiSLAS(TwoStage):
 
     The defaults are those of CIFAR-100-LT; :meth:`published` has the configuration of every data set.
 
+    Paper against code:
+        - The paper spreads eps over the K - 1 other classes, the code over all K (``smooth_form``).
+        - Shifted BatchNorm is part of the method in the paper. The code switches it off on CIFAR-10 (``shift_bn``).
+        - An epoch of stage 2 has one batch more than ceil(N / B), by a comparison that stops one step late.
+        - CIFAR-100 is normalised with the mean and deviation of CIFAR-10.
+        - The tables are of weight decay 2e-4; the authors' README recommends 5e-4.
+        - The code reports the epoch that is best on the test set. Our tables report the last one.
+
     Args:
         lr_factor: the classifier's learning rate over the scale's; above 0.
         mixup_alpha, shift_bn, smooth_head, smooth_tail, settings: see :class:`TwoStage`.

@@ -136,6 +136,16 @@ class ConvolutionBranches(nn.Module):
 class ResLT(Method):
     """Residual branches over nested sets of classes.
 
+    Paper against code:
+        - On CIFAR a branch is one BatchNorm instead of a 1x1 convolution (``transform``).
+        - The sets of classes are fixed, the same at every imbalance factor (``groups="paper"``), and they are not the
+          groups of the reports.
+        - The loss of the branches is -log(p + 1e-7) (``clip``).
+        - On the large sets the maps are pooled after the branches in training and before them at evaluation
+          (``pool_first``), the classifier's bias is dropped at evaluation and its rows are shortened (``evaluation``).
+        - On iNaturalist three branches are made and two are used.
+        - The code reports the epoch that is best on the test set. Our tables report the last one.
+
     Args:
         beta: weight of the branches' own losses against the loss of the summed logits, in [0, 1];
             :meth:`published` has the value of each data set.
