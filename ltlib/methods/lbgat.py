@@ -146,7 +146,8 @@ class LBGAT(Guided):
         return super().combine(z_adv, z, t, y) + F.cross_entropy(t + self.natural_prior, y)
 
     def passes(self, stage: Stage) -> dict[str, Passes]:
-        return super().passes(stage) | {"natural": Passes(training=1)}
+        again = 1 if self.awp else 0  # in the search for the worst weights
+        return super().passes(stage) | {"natural": Passes(forward=again, training=1)}
 
 
 class BGAT(Guided):
@@ -179,4 +180,4 @@ class BGAT(Guided):
         return self
 
     def passes(self, stage: Stage) -> dict[str, Passes]:
-        return super().passes(stage) | {"natural": Passes(forward=1)}
+        return super().passes(stage) | {"natural": Passes(forward=2 if self.awp else 1)}
