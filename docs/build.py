@@ -99,12 +99,12 @@ def gather(source: Path) -> None:
         write = _notebook if page.suffix == ".ipynb" else _markdown
         write(page, source)
     modules = api(source / "api")
-    (source / "evidence.md").write_text(EVIDENCE)
+    (source / "evidence.md").write_text(EVIDENCE, encoding="utf-8")
     (source / "_static").mkdir(exist_ok=True)
-    terms = json.dumps(glossary((ROOT / "notebooks/guide/glossary.md").read_text()), ensure_ascii=False)
-    (source / "_static" / "glossary-terms.js").write_text(f"window.GLOSSARY = {terms};\n")
+    terms = json.dumps(glossary((ROOT / "notebooks/guide/glossary.md").read_text(encoding="utf-8")), ensure_ascii=False)
+    (source / "_static" / "glossary-terms.js").write_text(f"window.GLOSSARY = {terms};\n", encoding="utf-8")
     numbers = json.dumps(evidence(), separators=(",", ":"), ensure_ascii=False)
-    (source / "_static" / "evidence-data.js").write_text(f"window.EVIDENCE = {numbers};\n")
+    (source / "_static" / "evidence-data.js").write_text(f"window.EVIDENCE = {numbers};\n", encoding="utf-8")
     described = method_cards(source / "methods")
     index(
         [page.with_suffix("").as_posix() for page in pages] + described + [f"api/{module}" for module in modules],
@@ -137,11 +137,10 @@ def index(names: list[str], source: Path) -> None:
     """The start page, which is README, and a page per section that lists what is in it."""
     for section, (title, about) in SECTIONS.items():
         inside = [name for name in names if section_of(name) == section]
-        (source / f"{section}.md").write_text(f"# {title}\n\n{about}\n\n{_tree(inside)}")
-    start = links((ROOT / "README.md").read_text(), Path("README.md"))
-    (source / "index.md").write_text(
-        f"{start}\n\n{_tree(['lessons', 'evidence', 'guide', 'project', 'api'], hidden=True)}"
-    )
+        (source / f"{section}.md").write_text(f"# {title}\n\n{about}\n\n{_tree(inside)}", encoding="utf-8")
+    start = links((ROOT / "README.md").read_text(encoding="utf-8"), Path("README.md"))
+    sections = _tree(["lessons", "methods", "evidence", "guide", "project", "api"], hidden=True)
+    (source / "index.md").write_text(f"{start}\n\n{sections}", encoding="utf-8")
 
 
 def _tree(entries: list[str], hidden: bool = False) -> str:
@@ -154,7 +153,7 @@ def method_cards(folder: Path) -> list[str]:
     folder.mkdir()
     stored = records.measured(records.names())
     for name in METHODS:
-        (folder / f"{name}.md").write_text(cards.as_markdown(cards.card(name, stored)))
+        (folder / f"{name}.md").write_text(cards.as_markdown(cards.card(name, stored)), encoding="utf-8")
     return [f"methods/{name}" for name in METHODS]
 
 
@@ -165,10 +164,11 @@ def api(folder: Path) -> list[str]:
     for file in sorted((ROOT / "ltlib").rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if parts[-1] == "__main__" or not file.read_text().strip():
+        if parts[-1] == "__main__" or not file.read_text(encoding="utf-8").strip():
             continue
         modules.append(name)
-        (folder / f"{name}.md").write_text(f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n")
+        text = f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
     return modules
 
 
@@ -189,12 +189,12 @@ def glossary(text: str) -> list[dict[str, object]]:
 def _markdown(page: Path, source: Path) -> None:
     target = source / page
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(links(ROOT.joinpath(page).read_text(), page))
+    target.write_text(links(ROOT.joinpath(page).read_text(encoding="utf-8"), page), encoding="utf-8")
 
 
 def _notebook(page: Path, source: Path) -> None:
     """A lesson with its stored outputs; a stored widget view shows its picture."""
-    notebook = json.loads((ROOT / page).read_text())
+    notebook = json.loads((ROOT / page).read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = links("".join(cell["source"]), page)
@@ -207,16 +207,17 @@ def _notebook(page: Path, source: Path) -> None:
                 data["text/html"] = links("".join(data["text/html"]), page)
     target = source / page
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(notebook))
+    target.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def slider(name: str, source: Path) -> str:
     """The HTML of a figure under controls, whose frames were drawn when the lesson was built."""
-    frames = json.loads((DOCS / "frames" / f"{name}.json").read_text())
+    frames = json.loads((DOCS / "frames" / f"{name}.json").read_text(encoding="utf-8"))
     folder = source / "_static" / "frames"
     folder.mkdir(parents=True, exist_ok=True)
     # A script, because a page that is opened from a disk cannot fetch a file.
-    (folder / f"{name}.js").write_text(f"(window.FRAMES ??= {{}})[{json.dumps(name)}] = {json.dumps(frames)};\n")
+    script = f"(window.FRAMES ??= {{}})[{json.dumps(name)}] = {json.dumps(frames)};\n"
+    (folder / f"{name}.js").write_text(script, encoding="utf-8")
     place = frames["start"]
     first = frames["frames"][_place(frames["controls"], place)]
     return (

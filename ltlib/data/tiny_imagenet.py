@@ -62,7 +62,7 @@ def load_tiny_imagenet(data_dir: str = "", image_size: int = 0) -> Dataset:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text().splitlines()
+        return file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}): {NEEDS}.") from error
 

@@ -151,7 +151,7 @@ def _claim(folder: Path, identity: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "evaluation.json"
     text = json.dumps(identity, indent=1)
-    if file.exists() and file.read_text() != text:
+    if file.exists() and file.read_text(encoding="utf-8") != text:
         raise InputError(f"{folder} holds another robust evaluation: name another folder, or delete it.")
     write_atomic(file, text.encode())
 

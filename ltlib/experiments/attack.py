@@ -89,7 +89,7 @@ def measure(
     file = report_file(run, attack, epsilon, norm, len(labels))
     if file.exists():
         print(f"measured already: {file}")
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     device = choose_device()
     other = execute.load(surrogate).to(device) if surrogate else None
     report = robust_report(

@@ -221,8 +221,10 @@ def revision() -> str:
         return ""
     git = ["git", "-C", str(paths.checkout())]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "ltlib"], capture_output=True, text=True).stdout
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", check=True
+        ).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "ltlib"], capture_output=True, encoding="utf-8").stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit + ("+changes" if changed.strip() else "")

@@ -16,7 +16,6 @@ Whether a run is finished is what ``run.json`` says, never what a notebook looks
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import zipfile
@@ -88,14 +87,7 @@ class Run:
         Lookers share the lock and do not see each other. A process that starts waits ``START`` seconds for it, which is
         far longer than a look.
         """
-        try:
-            with open(self.folder / ".lock", "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no such file: no process has ever trained it
-            return False
-        return False
+        return _held(self.folder / ".lock")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -152,7 +144,7 @@ class Run:
         """Add the record of one more epoch. After a crash :meth:`store_metrics` puts the file right."""
         if distributed.rank() == 0:
             try:
-                with open(self.folder / "metrics.jsonl", "a") as file:
+                with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
             except OSError as error:
                 raise InputError(
@@ -261,3 +253,23 @@ def _current_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed = {"average.n_averaged": "averaged"}
     names = {name: renamed.get(name, name.replace("average.module.", "average.")) for name in weights}
     return {names[name]: tensor for name, tensor in weights.items() if name != "seen"}
+
+
+def _held(lock: Path) -> bool:
+    """Whether a living process holds a lock file. No file is made."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no shared lock: look by taking it for a moment
+        try:
+            with FileLock(lock, timeout=0) if lock.exists() else contextlib.nullcontext():
+                return False
+        except Timeout:
+            return True
+    try:
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file: no process has ever trained this run
+        return False
+    return False

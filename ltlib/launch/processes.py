@@ -125,7 +125,8 @@ def _start(launcher: list[str], experiment: Experiment, threads: int, label: str
         env={"OMP_NUM_THREADS": str(max(1, threads))} | os.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # the child writes in the encoding of its terminal
     )
     with process:
         for line in process.stdout or ():

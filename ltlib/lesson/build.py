@@ -60,7 +60,8 @@ def execute(notebook: NotebookNode, folder: Path, runs: str) -> None:
         "LTLIB_PROFILE": "lesson",
         "LTLIB_RUNS": runs,
         "JPY_SESSION_NAME": "build",
-        "LTLIB_FRAMES": str(paths.project() / "docs" / "frames"),  # the sliders of the web book
+        # The sliders of the web book.
+        "LTLIB_FRAMES": os.environ.get("LTLIB_FRAMES") or str(paths.project() / "docs" / "frames"),
     }
     resources = {"metadata": {"path": str(folder)}}
     options = {"timeout": 600, "kernel_name": "python3", "kernel_manager_class": OwnKernel, "coalesce_streams": True}

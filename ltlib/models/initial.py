@@ -3,14 +3,14 @@
 A backbone names its start in the attribute ``init``. One paper departs from its backbone's start: ResLT leaves the
 classifier of the CIFAR ResNets as PyTorch draws it, which its method says (``Method.classifier_init``).
 
-==============  ==========================================  ===================================================
-``init``        convolutions                                classifier
-==============  ==========================================  ===================================================
-``kaiming``     N(0, 2 / fan_in)                            N(0, 2 / fan_in): the code of LDAM, and MiSLAS after it
-``wide``        N(0, 2 / fan_out)                           PyTorch's weights, no bias: the code of TRADES and LBGAT
-``pytorch``     U(-a, a), a = 1 / sqrt(fan_in)              PyTorch's: ResNet-18 of LBGAT and AT-BSL
-``torchvision`` N(0, 2 / fan_out), drawn by torchvision     PyTorch's: MiSLAS and ResLT on the large sets
-==============  ==========================================  ===================================================
+===============  ==========================================  =======================================================
+``init``         convolutions                                classifier
+===============  ==========================================  =======================================================
+``kaiming``      N(0, 2 / fan_in)                            N(0, 2 / fan_in): the code of LDAM, and MiSLAS after it
+``wide``         N(0, 2 / fan_out)                           PyTorch's weights, no bias: the code of TRADES and LBGAT
+``pytorch``      U(-a, a), a = 1 / sqrt(fan_in)              PyTorch's: ResNet-18 of LBGAT and AT-BSL
+``torchvision``  N(0, 2 / fan_out), drawn by torchvision     PyTorch's: MiSLAS and ResLT on the large sets
+===============  ==========================================  =======================================================
 
 PyTorch's classifier is U(-a, a) with a = 1 / sqrt(fan_in), weights and bias alike.
 """

@@ -14,7 +14,8 @@ from ltlib.lesson import build, figures
 from ltlib.lesson.exercises import EXERCISES
 
 
-def test_a_lesson_is_built_from_end_to_end(tmp_path, capsys):
+def test_a_lesson_is_built_from_end_to_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LTLIB_FRAMES", str(tmp_path / "frames"))
     exercise, solution = new_code_cell("old"), new_markdown_cell("old")
     exercise.id, solution.id = "exercise-step_counts", "solution-step_counts"
     code = (
@@ -38,6 +39,7 @@ def test_a_lesson_is_built_from_end_to_end(tmp_path, capsys):
     assert text.text == "lesson data runs/x\nsecond\n"
     assert set(figure.data) == {"image/png", "text/plain"}
     assert figure.data["text/plain"].startswith("picture 0.1.")
+    assert [file.stem for file in (tmp_path / "frames").iterdir()] == [figure.metadata["frames"]]
     assert [cell.execution_count for cell in built.cells[:2]] == [1, 2]
     assert set(built.metadata) == {"kernelspec", "language_info"}
     assert "lesson.ipynb: " in capsys.readouterr().out
