@@ -103,7 +103,9 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
     engine = Engine(method, on_device(data.train, device), recipe, evaluate)
     engine.resume(run.checkpoint, identity)
     run.store_metrics(engine.history)  # a kill may have left it a line behind
-    progress = Progress(run.info["experiment"]["method"], engine.total_epochs, done=len(engine.history))
+    shown = distributed.rank() == 0 and not quiet
+    name, done = run.info["experiment"]["method"], len(engine.history)
+    progress = Progress(name, engine.total_epochs, done=done) if shown else None
     run.update(precision=engine.precision, tf32=False, captured=engine.capture)
 
     def keep() -> None:
@@ -116,7 +118,7 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
     def on_epoch(record: dict) -> None:
         keep()
         run.append_metrics(record)
-        if distributed.rank() == 0 and not quiet:
+        if progress:
             progress(record)
         if distributed.rank() == 0 and watch:
             watch(run, record)

@@ -169,6 +169,12 @@ def test_dry_run_names_the_run_of_every_seed(capsys):
     assert not paths.runs_root().exists()
 
 
+def test_a_quiet_training_leaves_no_line_of_progress_in_a_notebook(monkeypatch):
+    """There the line is displayed as soon as it is made."""
+    monkeypatch.setattr("ltlib.experiments.execute.Progress", lambda *_, **__: pytest.fail("a line of progress"))
+    assert execute(tiny("cross_entropy"), quiet=True).state == "finished"
+
+
 def test_a_quiet_training_prints_nothing(capsys):
     for _ in range(2):  # trained, then reloaded
         assert execute(tiny("cross_entropy"), quiet=True).state == "finished"

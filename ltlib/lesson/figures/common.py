@@ -275,7 +275,8 @@ def sweep(x: Sequence[float | str], series: dict[str, Sequence[float]], xlabel: 
     for i, (name, values) in enumerate(series.items()):
         ax.plot(x, values, "os^D"[i % 4] + "-", ms=5, color=COLOURS[i], label=plain(name))
     ax.axhline(0, color="0.4", lw=1)
-    ax.set(xlabel=xlabel, title=plain(title))
+    ax.set(xlabel=xlabel)
+    ax.set_title(plain(title), loc="left")  # the legend at the right leaves space for a long one
     per_cent(ax.yaxis)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     words = "; ".join(f"{n} from {v[0]:.1%} to {v[-1]:.1%}" for n, v in series.items())
