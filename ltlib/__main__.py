@@ -177,7 +177,8 @@ def runs_list() -> None:
     for run in found:
         if line := records.unfinished(run):
             print(one_line(line))
-    print("; ".join(filter(None, [views.rule_line(r.rule for r in finished), f"runs are in {paths.runs_root()}"])))
+    about = [views.rule_line(r.rule for r in finished), views.epoch_line(finished), f"runs are in {paths.runs_root()}"]
+    print("; ".join(filter(None, about)))
 
 
 def runs_show(run: str) -> None:
@@ -198,7 +199,7 @@ def runs_show(run: str) -> None:
         record = records.of_run(found, say=records.to_standard_error)
         for rule in record.metrics["groups"]:
             print(f"\ngroups by the {rule} rule\n{formats.as_text(views.card(record, rule))}")
-        print("\n".join(views.costs(record)))
+        print("\n".join([*views.costs(record), views.epoch_line([record])]))
         for key, best in record.best_epochs.items():
             print(f"best {key.replace('_', ' ')}: test {best['test_accuracy']:.1%} at epoch {best['epoch']}")
         for report in record.robust:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ltlib import distributed
+from ltlib.attacks import PGD, attacked
 from ltlib.data.augment import to_float
 from ltlib.data.longtail import PAPER_GROUPS, shot_groups
-from ltlib.data.stream import Stream, batches
+from ltlib.data.stream import Split, Stream, batches
 from ltlib.errors import InputError
 from ltlib.evaluation import calibration
 from ltlib.evaluation.accuracy import confusion_matrix, group_accuracy, per_class_accuracy
@@ -63,6 +64,32 @@ def predict(method: Method, images: Tensor | Stream, batch_size: int = 500) -> T
         logits = torch.cat([method.logits(to_float(x)).float() for x in batches(images, own.split(batch_size))])
     method.train(was_training)
     return distributed.gather_rows(logits, len(images)).cpu()
+
+
+def attacked_accuracy(method: Method, attack: PGD, split: Split, batch_size: int = 500) -> float:
+    """Accuracy of a method on the images of a split after an attack, a fraction.
+
+    Computed in full float32. Of several processes each attacks its share. An attack that starts at the clean image
+    draws no random number, so a training that is measured this way stays the same.
+
+    Args:
+        method: whose ``logits`` are attacked.
+        attack: from images and labels to adversarial images.
+        split: uint8 images (N, 3, H, W) and labels (N,) on the method's device.
+        batch_size: images that are attacked at once.
+
+    Raises:
+        InputError: the logits of an adversarial image are not finite.
+    """
+    images, labels, *_ = split
+    own = torch.arange(distributed.rank(), len(images), distributed.world_size(), device=images.device)
+    order = own.split(batch_size)
+    with full_float32(), attacked(method):
+        found = [
+            method.logits(attack(method.logits, to_float(x), labels[index])).float()
+            for x, index in zip(batches(images, order), order, strict=True)
+        ]
+    return accuracy(distributed.gather_rows(torch.cat(found), len(images)).cpu(), labels.cpu())
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -124,6 +124,7 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
             watch(run, record)
 
     engine.fit(run.checkpoint, identity, on_epoch)
+    reported = engine.take_reported()
 
     logits = engine.predict(evaluate["test"][0]).numpy()
     with engine.eager():
@@ -140,6 +141,7 @@ def _train(run: Run, method: Method, planned: Plan, device: torch.device, quiet:
         parameters=parameters,
         metrics=report_card(logits, data.test.labels, data.counts),
         best_epochs=best_epochs(engine.history),
+        reported_epoch=reported,
     )
 
 
@@ -184,7 +186,7 @@ def load(run: Run) -> Method:
 def best_epochs(history: list[dict]) -> dict[str, dict]:
     """The best epoch by each measured split. Best on test is what the papers report; it is no honest choice."""
     best = {}
-    for key in ("validation_accuracy", "test_accuracy"):
+    for key in ("validation_accuracy", "validation_robust_accuracy", "test_accuracy"):
         measured = [record for record in history if key in record]
         if measured:
             top = max(measured, key=lambda record: record[key])

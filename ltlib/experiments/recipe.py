@@ -18,6 +18,7 @@ from ltlib.methods import METHODS
 from ltlib.methods.method import hyperparameters
 from ltlib.models import BACKBONES
 from ltlib.models.pretrained import PRETRAINED
+from ltlib.training.best import KEEP
 from ltlib.training.device import PRECISIONS
 from ltlib.training.engine import Options
 from ltlib.training.schedule import SCHEDULES
@@ -69,12 +70,18 @@ class Recipe(Options):
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("keep", self.keep, KEEP)
         for name, low, high in RANGES:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 one_sided = f"at most {high:,}" if value > high else f"at least {low}"
                 allowed = f"from {low} to {high}" if high <= 1024 else one_sided
                 raise InputError(f"{name} must be {allowed}; got {value}.")
+        if self.keep == "best_on_validation" and not self.validation:
+            raise InputError(
+                "keep=best_on_validation chooses the epoch on held-out images, and validation=0 holds out none: give a "
+                "share of the training images too, such as validation=0.1."
+            )
 
 
 RANGES = (

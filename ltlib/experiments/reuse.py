@@ -93,14 +93,15 @@ def from_stage1(first: Origin, own: dict[str, object], given: Collection[str], r
 
 
 def take_over(run: Run, method: Method, device: torch.device) -> None:
-    """Give ``method`` the network of ``run`` as it was after its last epoch, and go on with its random numbers.
+    """Give ``method`` the network of ``run`` after the epoch that it reports, and continue with its random numbers.
 
     Raises:
         InputError: the checkpoint is damaged, or was made on another kind of device.
     """
     state = checkpoint.load(run.checkpoint)
     source = METHODS[run.info["experiment"]["method"]]
-    method.network.load_state_dict(source.plain_weights(state["method"]))
+    weights = state["best"]["weights"] if "best" in state else state["method"]
+    method.network.load_state_dict(source.plain_weights(weights))
     set_generator_states(state["generators"], device)
 
 

@@ -111,7 +111,9 @@ def sheet(name: str, tasks: Sequence[Task]) -> Sheet:
     rules = {row.rule for setting in found for row in setting.rows.values()}
     finished = [task.run.info for task in tasks if task.state == "finished"]
     behind = {f"ltlib {info['versions']['ltlib']}, {info['hardware']['device']}" for info in finished}
-    foot = [f"{len(finished)} of {len(tasks)} runs are finished", "mean ± standard deviation over n seeds, last epoch"]
+    epochs = views.epoch_line(row.first for setting in found for row in setting.rows.values())
+    foot = [f"{len(finished)} of {len(tasks)} runs are finished", "mean ± standard deviation over n seeds"]
+    foot += [epochs] * bool(epochs)
     notes = [Note(str(number), command(setting.experiment), True) for number, setting in enumerate(found, 1)]
     notes += [Note("", text) for text in (*sorted(behind), *missing(tasks))]
     foot += [views.rule_line(rules)] * bool(rules)

@@ -160,6 +160,14 @@ class AdversarialTraining(Method):
         """Cross-entropy of R's logits to the labels: CE(z - s m [k = y] + tau log n_k, y)."""
         return F.cross_entropy(with_margin(z, y, self.margin) + self.prior, y)
 
+    def held_out_attack(self) -> PGD:
+        """PGD-20 in the ball of the training attack and with its step, at full radius also within the ramp.
+
+        It raises the cross-entropy of the logits that are evaluated. It starts at the clean image and draws no random
+        number. The authors of LBGAT and AT-BSL choose by PGD-20 too, but on the test set.
+        """
+        return PGD(self.attack.epsilon, steps=20, step_size=self.attack.step_size, start="clean")
+
     def after_step(self) -> None:
         """Let the average follow: after the first step it is R, later d * average + (1 - d) * R."""
         if not self.average:

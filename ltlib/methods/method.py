@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from ltlib.attacks import PGD
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.methods.large import LARGE
@@ -119,6 +120,10 @@ class Method(nn.Module):
             progress: of the batch at hand, see :class:`~ltlib.data.loader.Batch`.
         """
         return ()
+
+    def held_out_attack(self) -> PGD | None:
+        """The attack under which held-out images choose an epoch; None where clean images do."""
+        return None
 
     def after_step(self) -> None:
         """Called after each step of the optimiser."""

@@ -112,7 +112,7 @@ def card(record: Record, name: str) -> str:
 {e["imbalance_factor"]:g} ({e["imbalance_type"]}), seed {e["seed"]}.
 
 - Test accuracy {metrics["accuracy"]:.2%}, ECE {metrics["ece"]:.2%} on {metrics["test_images"]:,} images, after the
-  last epoch. By group: {per_group}.
+  {record.reported}. By group: {per_group}.
 - Recipe: {recipe["epochs"]} epochs, batch size {recipe["batch_size"]}, learning rate {recipe["lr"]:g}, weight decay
   {recipe["weight_decay"]:g}, schedule {recipe["schedule"]}, precision {record.precision or "float32"}.
 - Settings of the method: {own or "none"}.

@@ -221,7 +221,7 @@ def reasons(row: Row, theirs: Published) -> list[str]:
         if ours is not None and ours != value and name not in (*TAKEN_OVER, "natural")
     ]
     if theirs.paper in SELECTED_ON_TEST:
-        found.append("last epoch, theirs the best one on the test set")
+        found.append(f"{record.reported}, theirs the best one on the test set")
     if row.reports:
         found.append(f"attack {row.attack}, theirs {theirs.metric}")
     seeds = "one seed" if row.n == 1 else f"mean of {row.n} seeds"

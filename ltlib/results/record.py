@@ -15,6 +15,7 @@ from ltlib.results import predictions, schema
 from ltlib.results.predictions import Arrays
 
 OWN = "runs"  # the study that holds the reader's own runs
+EPOCHS = {"last": "last epoch", "best_on_validation": "best epoch on validation"}
 TAKEN_OVER = ("stage1", "natural_run")  # hyper-parameters that name a run, and with it a seed
 
 
@@ -78,7 +79,8 @@ class Record:
         versions, revision, hardware: of the software, the commit (or ""), the machine.
         precision: ``float32``, ``bfloat16`` or ``float16``; None in early records.
         started, finished, seconds: when, and how long its own epochs took.
-        metrics: the report card of the test set after the last epoch.
+        metrics: the report card of the test set after the epoch that is reported.
+        reported_epoch: its number; None in early records, which report the last epoch.
         best_epochs: the epochs that were best on the test set and on held-out images.
         curve: ``epoch``, ``loss`` and ``test_accuracy``, one value per measured epoch; empty in early records.
         robust: its robust reports.
@@ -110,6 +112,7 @@ class Record:
     parameters: int | None = None
     trained_images: int | None = None
     weights_sha256: str | None = None
+    reported_epoch: int | None = None
 
     @property
     def method(self) -> str:
@@ -126,6 +129,11 @@ class Record:
         """``100``, ``step 100`` or ``natural``."""
         kind, factor = self.experiment["imbalance_type"], f"{self.experiment['imbalance_factor']:g}"
         return {"exponential": factor, "step": f"step {factor}"}.get(kind, kind)
+
+    @property
+    def reported(self) -> str:
+        """Which epoch its numbers are of: ``last epoch``, or ``best epoch on validation``."""
+        return EPOCHS[self.recipe.get("keep", "last")]
 
     @property
     def rule(self) -> str:

@@ -188,6 +188,7 @@ KEPT = (
     "parameters",
     "metrics",
     "best_epochs",
+    "reported_epoch",
 )
 
 

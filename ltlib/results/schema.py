@@ -79,7 +79,7 @@ RECORD = _object(
     label=TEXT,
     command=TEXT,
     experiment=EXPERIMENT,
-    recipe=_object(backbone=TEXT, epochs=WHOLE),
+    recipe=_object({"keep": {"enum": ["last", "best_on_validation"]}}, backbone=TEXT, epochs=WHOLE),
     hyperparameters=ANYTHING,
     data=DATA,
     versions=_values(TEXT),
@@ -97,6 +97,7 @@ RECORD = _object(
         "precision": TEXT,
         "started": TEXT,
         "weights_sha256": TEXT,
+        "reported_epoch": WHOLE,
     },
 )
 SCHEMAS = {"record": RECORD, "robust report": REPORT}

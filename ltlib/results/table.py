@@ -45,7 +45,7 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """Over the seeds, after the last epoch."""
+        """Over the seeds, after the epoch that each run reports."""
         return self.spread.mean
 
     @property
@@ -104,6 +104,7 @@ class Row:
             "IF": first.imbalance,
             "backbone": first.recipe["backbone"],
             "epochs": first.recipe["epochs"],
+            "reported": first.reported,
             "metric": self.metric.name,
             "attack": self.attack,
             **self.spread._asdict(),

@@ -14,7 +14,7 @@ from ltlib.experiments.runs import Run
 from ltlib.results.formats import Note, Rows, Sheet, as_text
 from ltlib.results.measures import GROUPS, OF_ALL_CLASSES, ROBUST, Metric, metric
 from ltlib.results.papers import Pair
-from ltlib.results.record import Record
+from ltlib.results.record import EPOCHS, Record
 from ltlib.results.records import by_label, of_run, settings
 from ltlib.results.table import Row, over_seeds, table
 
@@ -26,6 +26,12 @@ def rule_line(rules: Iterable[str]) -> str:
     """What a table says of its groups: ``groups by the papers rule``."""
     names = sorted(set(rules))
     return f"groups by the {' or '.join(names)} rule" if names else ""
+
+
+def epoch_line(records: Iterable[Record]) -> str:
+    """What a table says of the epochs behind its numbers: ``numbers of the last epoch``."""
+    names = sorted({record.reported for record in records}, reverse=True)
+    return f"numbers of the {' or of the '.join(names)}" if names else ""
 
 
 def per_run(records: Sequence[Record], rule: str | None = None) -> list[dict[str, object]]:
@@ -48,16 +54,22 @@ def per_run(records: Sequence[Record], rule: str | None = None) -> list[dict[str
                 **{group: found.get(f"accuracy {group}") for group in GROUPS},
                 "ECE": found["ECE"],
                 "confidence - accuracy": found["confidence gap"],
+                **_epoch(record, records),
                 "run": record.id,
             }
         )
     return lines
 
 
+def _epoch(record: Record, records: Sequence[Record]) -> dict[str, str]:
+    """The column that names which epoch a line reports; none where all records of the table report the last one."""
+    return {} if all(one.reported == EPOCHS["last"] for one in records) else {"reported": record.reported}
+
+
 def of_runs(runs: Sequence[Run]) -> str:
-    """What the commands that train print of finished runs: :func:`per_run`, and the rule of its groups."""
+    """What the commands that train print of finished runs: :func:`per_run`, the rule of its groups, the epochs."""
     found = [of_run(run) for run in runs]
-    return f"{as_text(per_run(found))}\n{rule_line(record.rule for record in found)}"
+    return f"{as_text(per_run(found))}\n{rule_line(record.rule for record in found)}; {epoch_line(found)}"
 
 
 def summary(records: Sequence[Record], rule: str | None = None) -> list[dict[str, object]]:
@@ -79,6 +91,7 @@ def summary(records: Sequence[Record], rule: str | None = None) -> list[dict[str
                 **{g: found[f"accuracy {g}"].mean if f"accuracy {g}" in found else None for g in GROUPS},
                 "ECE": calibration.mean,
                 "± ECE": calibration.sd,
+                **_epoch(accuracy.first, records),
                 "command": accuracy.first.command,
             }
         )
@@ -112,6 +125,7 @@ def robust_summary(records: Sequence[Record], attack: str, epsilon: float) -> li
                 "robust": robust.mean,
                 "± robust": robust.sd,
                 "reliable": sum(report.reliable for report in robust.reports),
+                **_epoch(robust.first, records),
                 "command": robust.first.command,
             }
         )
@@ -195,8 +209,9 @@ def sheet(rows: Sequence[Row | Pair]) -> Sheet:
     """
     plain = [row.row if isinstance(row, Pair) else row for row in rows]
     foot = (
-        "mean ± standard deviation over n seeds, last epoch; 95%: Student's interval for the mean; "
-        f"{rule_line(row.rule for row in plain)}; the commands are those of the first seed"
+        f"mean ± standard deviation over n seeds; {epoch_line(row.first for row in plain)}; "
+        f"95%: Student's interval for the mean; {rule_line(row.rule for row in plain)}; "
+        "the commands are those of the first seed"
     )
     return Sheet(readable(rows), [row.columns() for row in rows], foot, notes(rows))
 
@@ -204,8 +219,9 @@ def sheet(rows: Sequence[Row | Pair]) -> Sheet:
 def readable(rows: Sequence[Row | Pair]) -> Rows:
     """The columns that a reader looks at first, as texts; a column without any value is left out."""
     shown = [_readable(number, row) for number, row in enumerate(rows, 1)]
-    if len({line["rule"] for line in shown}) == 1:  # the line below the table names it
-        shown = [line | {"rule": "-"} for line in shown]
+    for name in ("rule", "reported"):
+        if len({line[name] for line in shown}) == 1:  # the line below the table names it
+            shown = [line | {name: "-"} for line in shown]
     return [{name: text for name, text in line.items() if any(other[name] != "-" for other in shown)} for line in shown]
 
 
@@ -213,7 +229,7 @@ def _readable(number: int, found: Row | Pair) -> dict[str, str]:
     row = found.row if isinstance(found, Pair) else found
     show, columns = row.metric.show, row.columns()
     line = {"": str(number)} | {name: str(columns[name]) or "-" for name in ABOUT}
-    line["rule"] = row.rule
+    line["rule"], line["reported"] = row.rule, row.first.reported
     line["mean"] = show(row.mean) + (f" ± {show(row.sd)}" if row.sd is not None else "")
     line["95%"] = f"{show(row.spread.low)} to {show(row.spread.high)}" if row.n > 1 else "-"
     line |= {"best on test": show(row.best_on_test), "chosen on validation": show(row.chosen_on_validation)}

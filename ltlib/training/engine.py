@@ -19,9 +19,10 @@ from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
 from ltlib.data.stream import Split, Stream
 from ltlib.errors import TrainingStopped
-from ltlib.evaluation.evaluate import accuracy, per_class, predict
+from ltlib.evaluation.evaluate import accuracy, attacked_accuracy, per_class, predict
 from ltlib.methods.method import Method, Stage
 from ltlib.training import checkpoint
+from ltlib.training.best import Best
 from ltlib.training.compiled import CapturedStep, compile_networks, eager
 from ltlib.training.device import autocast, generator_states, memory_explained, resolve_precision, set_generator_states
 from ltlib.training.schedule import SCHEDULES
@@ -50,6 +51,9 @@ class Options:
         sync_bn: on several GPUs, let BatchNorm see the whole batch and not a GPU's share of it.
         evaluate_every: epochs between looks at the test set; the last epoch is always measured.
         keep_every: epochs between weights that stay in the run folder; 0 keeps those of the last epoch only.
+        keep: the epoch whose weights are reported: ``last``, or ``best_on_validation``, the epoch of the last stage
+            with the best accuracy on held-out images. Of a method that trains against an attack, it is their accuracy
+            under that attack with 20 steps; see ``Method.held_out_attack``.
     """
 
     epochs: int = 200
@@ -67,6 +71,7 @@ class Options:
     sync_bn: bool = False
     evaluate_every: int = 1
     keep_every: int = 0
+    keep: str = "last"
 
 
 class Engine:
@@ -98,6 +103,7 @@ class Engine:
         self.stages = method.stages(options.epochs, options.schedule)
         self.total_epochs = sum(stage.epochs for stage in self.stages)
         self.history: list[dict] = []
+        self.best = Best() if options.keep == "best_on_validation" else None
         self._begin(0)
 
     def resume(self, file: Path, identity: dict) -> None:
@@ -130,10 +136,22 @@ class Engine:
                     self._begin(self.stage_index + 1)
                 record = self._epoch()
                 self.history.append(record)
+                if self.best and self.stage is self.stages[-1]:
+                    self.best.offer(record, self.method.state_dict())
                 state = self._checked_state()
                 if distributed.rank() == 0:
                     writer.write(state)
                 on_epoch(record)
+
+    def take_reported(self) -> int:
+        """Give the method the weights of the epoch that is reported; returns its number, counted from 1.
+
+        Call it after the training only. The checkpoint still has the last epoch.
+        """
+        if not self.best:
+            return len(self.history)
+        self.method.load_state_dict(self.best.weights)
+        return self.best.epoch
 
     def predict(self, images: Tensor | Stream) -> Tensor:
         """Logits (N, K) of the method as it is; see :func:`ltlib.evaluation.evaluate.predict`."""
@@ -206,6 +224,9 @@ class Engine:
                     record[f"{name}_accuracy"] = accuracy(logits, y)
                     if name == "test" and logits.shape[1] <= CLASSES_PER_EPOCH:
                         record["class_accuracy"], record["class_confidence"] = per_class(logits, y)
+                if self.best and (attack := self.method.held_out_attack()):
+                    robust = attacked_accuracy(self.method, attack, self.evaluate["validation"])
+                    record["validation_robust_accuracy"] = robust
         speed = {"seconds": seconds, "images_per_second": self.loader.size / seconds}
         return record | speed | ({"compile_seconds": compiling} if compiling else {})
 
@@ -295,6 +316,7 @@ class Engine:
             "epoch": self.epoch,
             "history": list(self.history),
             **({"loss_scale": self.guard.scale.state_dict()} if self.guard.scale else {}),
+            **({"best": self.best.state_dict()} if self.best else {}),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -307,5 +329,7 @@ class Engine:
             group["lr"] = self._rate(float(group["lr"]))
         if self.guard.scale:
             self.guard.scale.load_state_dict(state["loss_scale"])
+        if self.best:
+            self.best.load_state_dict(state["best"])
         self.loader.sampler.load_state_dict(state["sampler"])
         set_generator_states(state["generators"], self.device)

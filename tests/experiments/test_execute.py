@@ -11,17 +11,19 @@ from safetensors.torch import load_file
 
 from ltlib import paths
 from ltlib.data import longtail
+from ltlib.data.augment import to_float
 from ltlib.data.stream import on_device
 from ltlib.errors import InputError, TrainingStopped
 from ltlib.evaluation.evaluate import predict, report_card
 from ltlib.experiments import execute as executing
 from ltlib.experiments import runs
-from ltlib.experiments.execute import execute
+from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
 from ltlib.results import formats, records, views
+from ltlib.results.table import table
 
 SMOKE = Experiment(profile="smoke")
 
@@ -87,6 +89,43 @@ def test_validation_is_held_out_of_training_and_measured():
     )
     assert all("validation_accuracy" in r for r in run.metrics)
     assert run.info["best_epochs"]["validation_accuracy"]["epoch"] in (1, 2)
+
+
+def test_the_best_epoch_on_held_out_images_is_what_a_run_reports(monkeypatch, tmp_path):
+    overrides = "epochs=3, validation=0.2, keep_every=1, keep=best_on_validation"
+    scores = iter([0.0, 0.2, 0.0, 0.6, 0.0, 0.4])  # test and held-out images, in three epochs
+    monkeypatch.setattr("ltlib.training.engine.accuracy", lambda logits, labels: next(scores))
+    run = execute(Experiment(profile="smoke", overrides=overrides), tmp_path, quiet=True)
+    assert run.info["reported_epoch"] == 2
+    assert run.info["recipe"]["keep"] == "best_on_validation"
+    assert (run.folder / "weights.safetensors").read_bytes() == run.kept_epochs()[2].read_bytes()
+    assert (run.folder / "weights.safetensors").read_bytes() != run.kept_epochs()[3].read_bytes()
+    x, logits = (
+        prepare(Experiment(profile="smoke"), resolve(Experiment(profile="smoke"))[0]),
+        run.predictions()["logits"],
+    )
+    again = load(run).logits(to_float(torch.from_numpy(x.test.pixels[:50])))
+    torch.testing.assert_close(again, torch.from_numpy(logits[:50]), rtol=1e-4, atol=1e-4)
+    record = records.of_run(run)
+    assert (record.reported_epoch, record.reported) == (2, "best epoch on validation")
+    assert views.per_run([record])[0]["reported"] == "best epoch on validation"
+    assert views.summary([record])[0]["reported"] == "best epoch on validation"
+    assert "numbers of the best epoch on validation" in views.of_runs([run])
+    (row,) = table([record])
+    assert row.columns()["reported"] == "best epoch on validation"
+    assert "numbers of the best epoch on validation" in views.sheet([row]).foot
+
+
+def test_the_best_epoch_needs_held_out_images(tmp_path):
+    with pytest.raises(InputError, match=r"keep=best_on_validation .* validation=0 .* such as validation=0.1"):
+        plan(Experiment(profile="smoke", overrides="keep=best_on_validation"), runs_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_last_epoch_is_the_default_and_keeps_run_ids(tmp_path):
+    usual = plan(Experiment(profile="smoke"), runs_dir=tmp_path)
+    assert usual.recipe.keep == "last"
+    assert "keep" not in usual.identity()
 
 
 def test_natural_keeps_a_folder_as_it_is_and_numbers_its_classes_from_the_head(image_folder):

@@ -154,8 +154,8 @@ def test_the_table_holds_mean_deviation_and_number_over_seeds():
     assert "1  cross_entropy  3       66.7% ±20.8%  90.0% ±0.0%  50.0% ±0.0%  -    10.0% ±0.0%" in text
     assert "2  mixup          0 of 1  -" in text
     assert (
-        "3 of 4 runs are finished; mean ± standard deviation over n seeds, last epoch; groups by the papers rule"
-        in text
+        "3 of 4 runs are finished; mean ± standard deviation over n seeds; "
+        "numbers of the last epoch; groups by the papers rule" in text
     )
     assert f"failed after 2 attempts: {lonely.run.id}: It broke. Again with: python -m ltlib train" in text
 
