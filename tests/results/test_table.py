@@ -309,7 +309,7 @@ def test_nothing_is_overwritten_with_other_content(tmp_path):
         (["--rule", "paper"], "rule 'paper' is not known. Did you mean 'papers'"),
         (["--metric", "acuracy few"], "Did you mean 'accuracy few'"),
         (["--to", "table.xlsx"], "ends in .csv, .md, .tex; got 'table.xlsx'"),
-        (["--to", ""], "--to needs a name, such as table.csv; got ''"),
+        (["--to", ""], "--to is empty: give it a value"),
         (["--study", "reslt_glyphs", "--papers", "--to", "none.csv"], "no result to write"),
     ],
 )
