@@ -53,7 +53,9 @@ seeds, the recipe, the machine and the predictions behind the number, and the pa
 bar then holds a permanent address of that number.
 
 ```{raw} html
-<div id="evidence">The numbers need JavaScript. Without it, run <code>python -m ltlib results --papers</code>.</div>
+<div id="evidence-explorer">
+The numbers need JavaScript. Without it, run <code>python -m ltlib results --papers</code>.
+</div>
 <script src="_static/evidence-data.js"></script>
 <script src="_static/evidence.js"></script>
 ```
@@ -261,8 +263,19 @@ def links(text: str, page: Path) -> str:
             return f"[{match[1]}]({up}index.md)"
         return match[0]
 
-    text = re.sub(r'href="([^"]+)"', in_html, text)
+    text = plain_fences(re.sub(r'href="([^"]+)"', in_html, text))
     return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", in_markdown, text)
+
+
+def plain_fences(text: str) -> str:
+    """The text with ``text`` as the language of code blocks that name none, which Sphinx takes for Python."""
+    inside, lines = False, text.split("\n")
+    for i, line in enumerate(lines):
+        if line.lstrip().startswith("```"):
+            if not inside and line.strip() == "```":
+                lines[i] = line + "text"
+            inside = not inside
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

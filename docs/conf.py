@@ -72,5 +72,6 @@ html_theme_options = {
     "pygments_dark_style": "monokai",
     "logo": {"text": project},
 }
+html_sidebars = {"index": [], "evidence": []}  # nothing is below them
 html_show_sourcelink = False
 html_copy_source = False

@@ -96,7 +96,8 @@ def _published(line: papers.Published) -> dict[str, object]:
 
 def _run(record: Record) -> dict[str, object]:
     recipe, hardware = record.recipe, record.hardware
-    threads = f", {hardware['threads']} threads" if "threads" in hardware else ""
+    n = hardware.get("threads")
+    threads = f", {n} thread{'s' * (n > 1)}" if n else ""
     own = ", ".join(f"{name}={value}" for name, value in record.hyperparameters.items() if value != "")
     return {
         "seed": record.seed,

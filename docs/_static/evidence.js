@@ -17,7 +17,7 @@
     made.textContent = text;
     return made;
   };
-  const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
+  const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)}%`);
 
   // A value of a row as its metric is read: a share in per cent, anything else as it is.
   const shown = (row, value, digits = 1) => (row.share === false && value !== null ? value.toFixed(3) : percent(value, digits));
@@ -96,7 +96,7 @@
         ["command", element("code", {}, row.command)],
         ["attack", row["attack command"] ? element("code", {}, row["attack command"]) : ""],
         ["seeds", row.runs.map((id, i) => `${evidence.runs[id].seed}: ${shown(row, row.values[i])}`).join(", ")],
-        ["interval", row.low === null ? "one seed: no interval" : `${shown(row, row.low)} to ${shown(row, row.high)} (95 %, Student)`],
+        ["interval", row.low === null ? "one seed: no interval" : `${shown(row, row.low)} to ${shown(row, row.high)} (95%, Student)`],
         ["recipe", run.recipe],
         ["hardware", run.hardware],
         ["commit", run.revision],
@@ -116,7 +116,7 @@
   }
 
   function start(evidence) {
-    const place = document.getElementById("evidence");
+    const place = document.getElementById("evidence-explorer");
     const all = rows(evidence);
     const byId = new Map(all.map((row) => [row.id, row]));
     const chosen = Object.fromEntries(FILTERS.map((name) => [name, ""]));
@@ -138,7 +138,8 @@
       const value = row.origin === "published" ? percent(row.value, 2) : `${shown(row, row.mean)}${row.sd === null ? "" : ` ± ${row.share === false ? row.sd.toFixed(3) : (100 * row.sd).toFixed(1)}`} (n = ${row.runs.length})`;
       const where = row.origin === "published" ? row.paper : row.study;
       const tr = element("tr", { id: row.id, "data-id": row.id },
-        element("td", {}, button), ...[where, row.method, row.data, row.IF, row.attack ? `${row.metric} (${row.attack})` : row.metric, value].map((t) => element("td", {}, String(t))));
+        element("td", {}, button), ...[where, row.method, row.data, row.IF, row.attack ? `${row.metric} (${row.attack})` : row.metric].map((t) => element("td", {}, String(t))),
+        element("td", { class: "value" }, value));
       button.addEventListener("click", () => {
         if (!open.delete(row.id)) open.add(row.id);
         if (open.has(row.id)) history.replaceState(null, "", `#${row.id}`);

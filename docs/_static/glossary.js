@@ -14,6 +14,22 @@ document.addEventListener("DOMContentLoaded", () => {
   const escaped = longestFirst.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   const pattern = new RegExp(`(?<![\\w-])(?:${escaped.join("|")})s?(?![\\w-])`, "i");
 
+  const tip = Object.assign(document.createElement("div"), { className: "term-definition", id: "term-definition", hidden: true });
+  tip.setAttribute("role", "tooltip");
+  document.body.append(tip);
+  // Below the term, or above it where the window ends, and never beyond its edges.
+  const show = (link, entry) => {
+    tip.textContent = entry.text;
+    tip.hidden = false;
+    const term = link.getBoundingClientRect(), room = document.documentElement;
+    const below = term.bottom + 4;
+    tip.style.left = `${Math.max(8, Math.min(term.left, room.clientWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${below + tip.offsetHeight < room.clientHeight ? below : term.top - tip.offsetHeight - 4}px`;
+  };
+  const hide = () => (tip.hidden = true);
+  document.addEventListener("scroll", hide, { passive: true });
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+
   const marked = new Set();
   const skip = "a, code, pre, h1, h2, h3, h4, h5, .math, .cell_output, .cell_input, button, label, table";
   const walker = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
@@ -30,7 +46,9 @@ document.addEventListener("DOMContentLoaded", () => {
       const link = document.createElement("a");
       link.className = "term";
       link.href = `${root}notebooks/guide/glossary.html#${entry.anchor}`;
-      link.dataset.definition = entry.text;
+      link.setAttribute("aria-describedby", tip.id);
+      for (const event of ["mouseenter", "focus"]) link.addEventListener(event, () => show(link, entry));
+      for (const event of ["mouseleave", "blur"]) link.addEventListener(event, hide);
       link.textContent = match[0];
       found.replaceWith(link);
     }

@@ -99,11 +99,20 @@ def test_previous_and_next_lead_through_the_lessons(page):
 def test_a_term_of_the_glossary_shows_its_definition(page):
     opened = page("notebooks/03_mislas.html")
     term = opened.locator("a.term", has_text=re.compile("^ECE$")).first
-    definition = "content => getComputedStyle(content, '::after').visibility"
-    assert term.evaluate(definition) == "hidden"
+    definition = opened.locator(".term-definition")
+    assert not definition.is_visible()
+    for term_shown in (term, opened.locator("a.term").last):
+        term_shown.hover()
+        definition.wait_for(state="visible")
+        box = definition.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 1366
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= 900
     term.hover()
-    opened.wait_for_timeout(400)
-    assert term.evaluate(definition) == "visible"
+    assert "confidence" in definition.inner_text()
+    opened.mouse.move(0, 0)
+    definition.wait_for(state="hidden")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 1366
     term.click()
     assert "glossary.html#" in opened.url
     assert page("notebooks/03_mislas.html").locator("a.term", has_text=re.compile("^If$")).count() == 0
@@ -112,6 +121,7 @@ def test_a_term_of_the_glossary_shows_its_definition(page):
 def test_the_evidence_explorer_filters_opens_and_keeps_an_address(page, book):
     assert (book / "_static" / "evidence-data.js").stat().st_size < LARGEST_DATA
     opened = page("evidence.html#study=ladder_glyphs")
+    assert opened.locator("h1").inner_text().startswith("Evidence")
     rows = opened.locator(".evidence-table tbody tr")
     rows.first.wait_for()
     opened.get_by_label("metric").select_option("ECE")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import runpy
+
 import numpy as np
 import pytest
+import setuptools
 import torch
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
 
 import ltlib
+from ltlib import paths
 from ltlib.__main__ import main
+from ltlib.data.augment import to_float
 from ltlib.errors import InputError
 from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
-from ltlib.results import export, networks, records, trajectories
+from ltlib.experiments.prepare import prepare
+from ltlib.experiments.recipe import resolve
+from ltlib.results import export, float16, networks, records, trajectories
 
 
 def letters(overrides: str) -> Experiment:
@@ -56,6 +66,86 @@ def test_a_damaged_or_unknown_network_is_refused(study):
     file.write_bytes(content)
     with pytest.raises(InputError, match="no record of weights with SHA-256"):
         ltlib.load("letters/plain")
+
+
+def test_a_float16_copy_is_half_as_large_says_what_it_is_of_and_predicts_alike(run, study):
+    file = study / "networks" / "plain.safetensors"
+    content = file.read_bytes()
+    copy = float16.halved(content)
+    assert len(copy) < 0.6 * len(content)
+    assert float16.original(content) is None
+    [record] = records.read("letters")
+    assert float16.original(copy) == record.weights_sha256
+    stored, full = from_safetensors(copy), from_safetensors(content)
+    assert stored.keys() == full.keys()
+    for name, tensor in full.items():
+        expected = tensor.half() if tensor.dtype == torch.float32 else tensor
+        assert torch.equal(stored[name], expected), name
+
+    test = prepare(letters(SMALL), resolve(letters(SMALL))[0]).test
+    labels = torch.from_numpy(test.labels)
+
+    def accuracy():
+        method = ltlib.load("letters/plain")
+        assert {p.dtype for p in method.parameters()} == {torch.float32}
+        with torch.inference_mode():
+            predicted = method.logits(to_float(torch.from_numpy(np.asarray(test.pixels)))).argmax(1)
+        return (predicted == labels).double().mean().item()
+
+    told = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    assert told["float32"] == accuracy() == pytest.approx(record.metrics["accuracy"], abs=1e-9)
+    file.write_bytes(copy)
+    assert told["float16"] == accuracy()
+
+
+def test_a_damaged_float16_copy_is_refused(study):
+    file = study / "networks" / "plain.safetensors"
+    copy = bytearray(float16.halved(file.read_bytes()))
+    copy[-1] ^= 1
+    file.write_bytes(copy)
+    with pytest.raises(InputError, match="damaged .its values have another checksum.*install the wheel again"):
+        ltlib.load("letters/plain")
+    file.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="damaged .it is no safetensors file"):
+        ltlib.load("letters/plain")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "halves"),
+    [
+        ({"float32": 0.9, "float16": 0.9}, True),
+        ({"float32": 0.9, "float16": 0.9004}, True),
+        ({"float32": 0.9, "float16": 0.8994}, False),
+        ({"float32": 0.9, "float16": None}, False),
+        (None, False),
+    ],
+)
+def test_the_wheel_carries_the_copy_only_where_accuracy_allows_it(study, accuracy, halves, monkeypatch):
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    setup = runpy.run_path(str(paths.project() / "setup.py"))
+    file = study / "networks" / "plain.safetensors"
+    measured = file.with_suffix(".json")
+    measured.unlink()
+    if accuracy:
+        measured.write_text(json.dumps(accuracy), encoding="utf-8")
+    content = file.read_bytes()
+    assert setup["as_it_travels"](file) == (float16.halved(content) if halves else content)
+
+
+def test_the_accuracy_of_the_copy_is_that_of_the_copy(run, study, monkeypatch):
+    content = (study / "networks" / "plain.safetensors").read_bytes()
+    empty = to_safetensors({name: torch.zeros_like(tensor) for name, tensor in from_safetensors(content).items()})
+    monkeypatch.setattr(float16, "halved", lambda _: empty)
+    [record] = records.read("letters")
+    told = networks.accuracies(run, record, content)
+    assert told["float16"] == pytest.approx(1 / 3), "a network of zeros always names the first of three classes"
+    assert told["float32"] > 0.4
+
+
+def test_weights_that_float16_cannot_hold_are_not_copied(run, study):
+    weights = {"a": torch.tensor([1.0, 70000.0])}
+    with pytest.raises(OverflowError):
+        float16.halved(to_safetensors(weights))
 
 
 def test_the_card_tells_what_the_record_says(run, study):
