@@ -5,6 +5,7 @@ Needs Chromium from the system's packages and the Python package playwright; ski
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ltlib import paths
+from ltlib.lesson import figures, widgets
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -116,6 +118,60 @@ def test_a_term_of_the_glossary_shows_its_definition(page):
     term.click()
     assert "glossary.html#" in opened.url
     assert page("notebooks/03_mislas.html").locator("a.term", has_text=re.compile("^If$")).count() == 0
+
+
+def test_a_slider_moves_without_a_kernel(page, book, tmp_path, monkeypatch):
+    """A small lesson with a slider and a menu, through the same steps as every lesson of the book."""
+    frames = tmp_path / "frames"
+    monkeypatch.setenv("LTLIB_FRAMES", str(frames))
+    shares = figures.long_tailed_data.class_shares
+    explorer = widgets.explore(
+        lambda n, kind: shares({kind: [n, 1]}, f"picture {n} {kind}"), n=([5, 10, 20], 10), kind=(["a", "b"], "b")
+    )
+    data, metadata = explorer._repr_mimebundle_()
+    sys.path.insert(0, str(paths.project() / "docs"))
+    build = importlib.import_module("build")
+    monkeypatch.setattr(build, "DOCS", tmp_path)
+    html = build.slider(metadata["frames"], tmp_path)
+    shutil.copytree(tmp_path / "_static", book / "_static", dirs_exist_ok=True)
+    (book / "notebooks" / "made_up.html").write_text(
+        f'<html><meta charset="utf-8"><script src="../_static/sliders.js"></script><body>{html}</body></html>',
+        encoding="utf-8",
+    )
+    stored = json.loads((frames / f"{metadata['frames']}.json").read_text(encoding="utf-8"))["frames"]
+    opened = page("notebooks/made_up.html")
+    image, slider = opened.locator("div.frames img"), opened.get_by_label("n")
+
+    def shows() -> int:
+        return stored.index(image.get_attribute("src").removeprefix("data:image/png;base64,"))
+
+    assert shows() == 3, "the start is n=10, kind=b"
+    slider.focus()
+    opened.keyboard.press("ArrowRight")
+    assert shows() == 5
+    assert opened.locator("div.frames output").first.inner_text() == "20"
+    opened.get_by_label("kind").select_option("a")
+    assert shows() == 4
+    assert image.evaluate("image => image.naturalWidth") > 100
+
+
+def test_every_slider_of_the_lessons_moves(page, book):
+    lessons = [
+        file.stem
+        for file in sorted((paths.project() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+        if '"frames": "' in file.read_text(encoding="utf-8")
+    ]
+    if not lessons:
+        pytest.skip("no lesson has been built with frames yet")
+    for lesson in lessons:
+        boxes = page(f"notebooks/{lesson}.html").locator("div.frames")
+        assert boxes.count() > 0
+        for box in boxes.all():
+            before = box.locator("img").get_attribute("src")
+            control = box.locator("input, select").first
+            control.focus()
+            control.press("ArrowLeft" if control.input_value() == control.get_attribute("max") else "ArrowRight")
+            assert box.locator("img").get_attribute("src") != before
 
 
 def test_the_evidence_explorer_filters_opens_and_keeps_an_address(page, book):
