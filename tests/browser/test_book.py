@@ -128,7 +128,7 @@ def test_a_slider_moves_without_a_kernel(page, book, tmp_path, monkeypatch):
     explorer = widgets.explore(
         lambda n, kind: shares({kind: [n, 1]}, f"picture {n} {kind}"), n=([5, 10, 20], 10), kind=(["a", "b"], "b")
     )
-    data, metadata = explorer._repr_mimebundle_()
+    _, metadata = explorer._repr_mimebundle_()
     sys.path.insert(0, str(paths.project() / "docs"))
     build = importlib.import_module("build")
     monkeypatch.setattr(build, "DOCS", tmp_path)
