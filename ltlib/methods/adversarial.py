@@ -3,13 +3,19 @@
 R is the network, x_adv an image in the l_inf ball around x that an attack found against R. The defaults are those of
 the TRADES code, which LBGAT took over: epsilon 0.031, ten steps of 0.007. On a long tail every one of them can shift
 its logits by the class counts (``tau``) and measure angles instead of products (``cosine``, ``margin``); the attack
-always sees the logits that are evaluated.
+of the training always sees the logits of R.
 
-``cosine``, ``margin`` and ``tau`` are parts of RoBal (Wu et al. 2021, arXiv 2104.02703), and not all of it. Its code
-has tau 1.2 with margin 0.1 only for RoBal-N on CIFAR-10-LT. RoBal-R there has tau 1.5 and a margin that depends on the
-class, 0.1 + 0.3 / s * log(n_y / n_min). That margin is left out here, and so are the length ||w|| + 1/32 by which a row
-is divided, the 0.1 log pi_k that RoBal-N subtracts at evaluation, the regulariser 6 KL(p_clean || p_adv) beside the
-cross-entropy of x_adv, and the recipe of 80 epochs in batches of 64, attacked in five steps of 0.0078.
+The parts of RoBal (Wu et al. 2021, arXiv 2104.02703) are options: ``cosine`` and ``cosine_gamma`` its classifier,
+``margin`` and ``tau_margin`` its margins, ``tau`` the prior in its loss, ``tau_evaluation`` the one that it subtracts
+afterwards. Its released configurations are
+
+- RoBal-N, CIFAR-10-LT: ``cosine=10, cosine_gamma=1/32, margin=0.1, tau=1.2, tau_evaluation=0.1``;
+- RoBal-R, CIFAR-10-LT: ``cosine=10, cosine_gamma=1/32, margin=0.1, tau_margin=0.3, tau=1.5``;
+- RoBal-N, CIFAR-100-LT: ``cosine=10, cosine_gamma=1/32, margin=0.2, tau_evaluation=1.5``;
+- RoBal-R, CIFAR-100-LT: ``cosine=10, cosine_gamma=1/16, margin=0.3, tau_evaluation=1.7``.
+
+Left out is the regulariser 6 KL(p_clean || p_adv) (3 for RoBal-N on CIFAR-100-LT) beside the cross-entropy of x_adv.
+Its recipe has 80 epochs in batches of 64, attacked in five steps of 0.0078, and decays after epochs 60 and 75.
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ from ltlib.attacks.losses import kl_to_clean
 from ltlib.data.loader import Batch
 from ltlib.errors import InputError, check_choice
 from ltlib.methods.baselines import log_prior
-from ltlib.methods.margins import CosineClassifier, with_margin
+from ltlib.methods.margins import CosineClassifier, class_aware_margins, with_margin
 from ltlib.methods.method import Method, Passes, Stage, check_weight
 from ltlib.models import Network
 
@@ -63,7 +69,12 @@ class AdversarialTraining(Method):
             Balanced Softmax, as in AT-BSL; 0 does not use the counts.
         cosine: scale of a cosine classifier, 10 in RoBal; 0 keeps the linear one. RoBal attacks and pairs the bare
             cosines; here the scale belongs to the logits throughout.
+        cosine_gamma: added to the length of each row of the cosine classifier, 1/32 in RoBal; needs ``cosine``.
         margin: by which the true cosine must lead, 0.1 in RoBal; needs ``cosine``.
+        tau_margin: strength of a margin tau log(n_y / n_min) of the true logit, which is wider for frequent classes;
+            0.3 in RoBal-R; needs ``cosine``.
+        tau_evaluation: the evaluated logits are z - tau log n_y, 0.1 in RoBal-N. The training does not see it, and an
+            attack on the finished method does.
 
     Raises:
         InputError: a value is not allowed.
@@ -86,23 +97,30 @@ class AdversarialTraining(Method):
         awp: float = 0.0,
         tau: float = 0.0,
         cosine: float = 0.0,
+        cosine_gamma: float = 0.0,
         margin: float = 0.0,
+        tau_margin: float = 0.0,
+        tau_evaluation: float = 0.0,
     ):
         super().__init__(network, counts)
         check_choice("attack", attack, ATTACKS)
-        check_weight("margin", margin)
-        check_weight("cosine", cosine)
-        if margin and not cosine:
-            raise InputError(f"margin={margin} is one of cosines: give the classifier a scale too, such as cosine=10.")
+        own_margins = class_aware_margins(self.counts, margin, check_weight("cosine", cosine), tau_margin)
+        for name, value in (("margin", margin), ("tau_margin", tau_margin), ("cosine_gamma", cosine_gamma)):
+            if value and not cosine:
+                raise InputError(
+                    f"{name}={value} is one of cosines: give the classifier a scale too, such as cosine=10."
+                )
         if cosine:
-            network.classifier = CosineClassifier(network.classifier, cosine)
+            network.classifier = CosineClassifier(network.classifier, cosine, cosine_gamma)
         if not 0 <= ema < 1:
             raise InputError(f"ema must be at least 0 and below 1; got {ema}.")
         start = "gaussian" if attack == "kl" else "uniform"
         self.attack = PGD(epsilon, steps=attack_steps, step_size=step_size, loss=attack, start=start)
         self.ramp, self.awp, self.images = check_weight("ramp", ramp), check_weight("awp", awp), int(counts.sum())
         self.register_buffer("prior", log_prior(self.counts, tau), persistent=False)
-        self.register_buffer("margin", torch.full_like(self.counts, cosine * margin), persistent=False)
+        self.register_buffer("margin", own_margins, persistent=False)
+        self.register_buffer("removed", log_prior(self.counts, tau_evaluation, "tau_evaluation"), persistent=False)
+        self.adjusted = tau_evaluation > 0
         self.ema, self.average = ema, None
         if ema:
             self.average = copy.deepcopy(network).requires_grad_(False)
@@ -157,7 +175,7 @@ class AdversarialTraining(Method):
         return self.label_loss(robust(x_adv), batch.y)
 
     def label_loss(self, z: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy of R's logits to the labels: CE(z - s m [k = y] + tau log n_k, y)."""
+        """Cross-entropy of R's logits to the labels: CE(z - m_y [k = y] + tau log n_k, y), m_y on the logits."""
         return F.cross_entropy(with_margin(z, y, self.margin) + self.prior, y)
 
     def held_out_attack(self) -> PGD:
@@ -182,7 +200,9 @@ class AdversarialTraining(Method):
         self.averaged += 1
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.average(x) if self.average else self.network(x)
+        z = self.average(x) if self.average else self.network(x)
+        # z_k - tau log n_k
+        return z - self.removed if self.adjusted else z
 
     def phase(self, progress: float) -> tuple[()] | None:
         """Within the ramp every step has its own radius."""

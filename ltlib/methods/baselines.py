@@ -279,12 +279,12 @@ def tau_normalized(weight: Tensor, tau: float) -> Tensor:
     return weight / weight.norm(dim=1, keepdim=True) ** tau
 
 
-def log_prior(counts: Tensor, tau: float) -> Tensor:
+def log_prior(counts: Tensor, tau: float, name: str = "tau") -> Tensor:
     """tau log n_y, (K,), less that of the most frequent class, which changes no softmax: exactly 0 for equal counts.
 
     Raises:
-        InputError: ``tau`` is below 0.
+        InputError: ``tau`` is below 0; ``name`` is what the message calls it.
     """
-    if check_weight("tau", tau) == 0:
+    if check_weight(name, tau) == 0:
         return torch.zeros_like(counts)
     return tau * (counts / counts.max()).log()

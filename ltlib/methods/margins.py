@@ -17,32 +17,49 @@ from ltlib.models import Network
 
 
 class CosineClassifier(nn.Linear):
-    """z_k = s cos(w_k, f): features (B, D) -> logits (B, K), without a bias.
+    """z_k = s cos(w_k, f) |w_k| / (|w_k| + gamma): features (B, D) -> logits (B, K), without a bias.
 
     Args:
         linear: the classifier that it replaces; the directions of its rows are the first weights, of length 1.
         scale: s, above 0. It belongs to the logits everywhere, also at test time: the angle alone, within [-1, 1],
             would never be sure, and an attack on it would be another attack.
+        gamma: added to the length of a row, at least 0; with 0 the length of a row changes nothing.
 
     Raises:
-        InputError: the scale is not above 0.
+        InputError: the scale is not above 0, or gamma is below 0.
     """
 
-    def __init__(self, linear: nn.Linear, scale: float):
+    def __init__(self, linear: nn.Linear, scale: float, gamma: float = 0.0):
         super().__init__(linear.in_features, linear.out_features, bias=False)
         check_positive("scale", scale)
-        self.scale = scale
+        self.scale, self.gamma = scale, check_weight("cosine_gamma", gamma)
         with torch.no_grad():
             self.weight.copy_(F.normalize(linear.weight))
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+        rows = F.normalize(self.weight)
+        if self.gamma:
+            # w / (|w| + gamma)
+            rows = self.weight / (self.weight.norm(dim=1, keepdim=True) + self.gamma)
+        return self.scale * F.linear(F.normalize(features), rows)
 
 
 def margins(counts: Tensor, largest: float) -> Tensor:
     """m_y = C n_y^(-1/4), (K,), scaled so that the rarest class has ``largest`` (Cao et al. 2019)."""
     m = counts.double().clamp(min=1) ** -0.25
     return (largest * m / m.max()).float()
+
+
+def class_aware_margins(counts: Tensor, margin: float, scale: float, tau: float) -> Tensor:
+    """s m + tau log(n_y / n_min), (K,): the margins of RoBal on the logits, wider for the frequent classes.
+
+    On the cosine they are m + tau / s * log(n_y / n_min) (Wu et al. 2021, arXiv 2104.02703).
+
+    Raises:
+        InputError: ``margin`` or ``tau`` is below 0.
+    """
+    n = counts.clamp(min=1)
+    return scale * check_weight("margin", margin) + check_weight("tau_margin", tau) * (n / n.min()).log()
 
 
 def with_margin(z: Tensor, y: Tensor, margin: Tensor) -> Tensor:

@@ -123,6 +123,53 @@ def test_loss_with_margin_and_prior_by_hand(batch):
     torch.testing.assert_close(method.loss(batch), F.cross_entropy(z, batch.y))
 
 
+ROBAL_R = {"cosine": 10.0, "cosine_gamma": 1 / 32, "margin": 0.1, "tau_margin": 0.3, "tau": 1.5}
+
+
+def robal_loss(features, weight, y, counts):
+    """RoBal-R in NumPy, in float64, from the formulas of the paper: rows w / (|w| + 1/32), unit features, scale 10,
+    margin 0.1 + 0.3 / 10 log(n_y / n_min) on the true cosine, prior 1.5 log pi_k."""
+    rows = weight / (np.linalg.norm(weight, axis=1, keepdims=True) + 1 / 32)
+    cosines = features / np.linalg.norm(features, axis=1, keepdims=True) @ rows.T
+    for i, k in enumerate(y):
+        cosines[i, k] -= 0.1 + 0.03 * np.log(counts[k] / min(counts))
+    z = 10 * cosines + 1.5 * np.log(np.array(counts) / sum(counts))
+    return np.mean([np.log(np.exp(row).sum()) - row[k] for row, k in zip(z, y, strict=True)])
+
+
+def test_the_loss_of_robal_r_and_its_gradient_by_independent_numbers(batch):
+    method = make("at", **ROBAL_R).double().eval()
+    features, y = torch.randn(12, method.network.classifier.in_features, dtype=torch.float64), batch.y.numpy()
+    weight = method.network.classifier.weight
+    with torch.no_grad():
+        weight.copy_(torch.randn_like(weight))  # rows of other lengths than 1, as after some steps
+    loss = method.label_loss(method.network.classifier(features), batch.y)
+    start = weight.detach().numpy().copy()
+    assert loss.item() == pytest.approx(robal_loss(features.numpy(), start, y, (100, 30, 5)), rel=1e-6)
+    loss.backward()
+    for k, d in ((0, 0), (1, 3), (2, 7)):
+        moved = np.zeros_like(start)
+        moved[k, d] = 1e-5
+        ends = [robal_loss(features.numpy(), start + sign * moved, y, (100, 30, 5)) for sign in (1, -1)]
+        assert weight.grad[k, d].item() == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-9)
+
+
+def test_margins_of_robal_r_on_cifar10_are_those_of_the_released_configuration():
+    """0.1 + 0.3 / 10 log(50) = 0.21736 for 5,000 images beside 100; the rarest class has 0.1."""
+    method = make("at", torch.tensor([5000, 700, 100]), **ROBAL_R)
+    assert (method.margin / 10).tolist() == pytest.approx([0.217361, 0.158377, 0.1], abs=1e-6)
+
+
+def test_robal_n_subtracts_the_prior_only_where_it_is_evaluated(batch):
+    own = {"cosine": 10.0, "cosine_gamma": 1 / 32, "margin": 0.1, "tau": 1.2}
+    plain, method = make("at", **own).eval(), make("at", **own, tau_evaluation=0.1).eval()
+    z, adjusted = plain.logits(batch.x), method.logits(batch.x)
+    expected = (z - 0.1 * (COUNTS / COUNTS.sum()).log()).softmax(1)
+    torch.testing.assert_close(adjusted.softmax(1), expected)
+    assert (adjusted - adjusted[:, :1] - (z - z[:, :1]))[0].tolist() == pytest.approx([0, 0.120397, 0.299573], abs=1e-5)
+    assert torch.equal(seeded(method, "loss", batch), seeded(plain, "loss", batch))
+
+
 @pytest.mark.parametrize(
     ("name", "own", "message"),
     [
@@ -130,6 +177,11 @@ def test_loss_with_margin_and_prior_by_hand(batch):
         ("at", {"cosine": -1.0}, "cosine must be at least 0; got -1.0"),
         ("at", {"margin": 0.1}, "margin=0.1 is one of cosines: give the classifier a scale too, such as cosine=10"),
         ("at", {"margin": -0.1, "cosine": 10.0}, "margin must be at least 0; got -0.1"),
+        ("at", {"tau_margin": -0.3, "cosine": 10.0}, "tau_margin must be at least 0; got -0.3"),
+        ("at", {"tau_margin": 0.3}, "tau_margin=0.3 is one of cosines"),
+        ("at", {"cosine_gamma": 0.1}, "cosine_gamma=0.1 is one of cosines"),
+        ("at", {"cosine_gamma": -0.1, "cosine": 10.0}, "cosine_gamma must be at least 0; got -0.1"),
+        ("at", {"tau_evaluation": -1.0}, "tau_evaluation must be at least 0; got -1.0"),
     ],
 )
 def test_hyperparameters_are_checked(name, own, message):
