@@ -1,5 +1,7 @@
 """Make the lessons as they are committed: ``python -m ltlib.lesson.build [--no-run] [NOTEBOOK ...]``.
 
+``--new 10_TOPIC`` only writes the notebook that a new lesson begins as.
+
 Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
 what belongs to one machine or one session, marks the slides, and writes the notebook back. With ``--no-run`` nothing is
 executed and all outputs stay: only exercises and slides are brought up to date. ``full_run.ipynb`` is a template and
@@ -19,8 +21,9 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from ltlib import paths
+from ltlib.errors import InputError
 from ltlib.kernel import OwnKernel
-from ltlib.lesson import slides
+from ltlib.lesson import blank, slides
 from ltlib.lesson.exercises import EXERCISES
 from ltlib.lesson.widgets import smaller
 
@@ -103,5 +106,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m ltlib.lesson.build", description="Make the lessons.")
     parser.add_argument("notebooks", nargs="*", help="by default every lesson")
     parser.add_argument("--no-run", action="store_true", help="only bring exercises and slides up to date")
+    parser.add_argument("--new", metavar="10_TOPIC", help="write the notebook that a new lesson begins as")
     options = parser.parse_args()
-    main(options.notebooks, run=not options.no_run)
+    if options.new:
+        try:
+            print(blank.write(options.new))
+        except InputError as error:
+            parser.error(str(error))
+    else:
+        main(options.notebooks, run=not options.no_run)

@@ -75,7 +75,8 @@ def test_train_list_and_show(capsys):
     assert "cross_entropy-glyphs-if100-smoke-s3" in capsys.readouterr().out
     assert main(["runs", "show", "cross"]) == 0
     out = capsys.readouterr().out
-    assert "groups by rule 'papers'" in out
+    assert "groups by the threshold rule" in out
+    assert "groups by the papers rule" in out
     assert "best test accuracy" in out
 
 

@@ -100,16 +100,17 @@ def kill_ranks(kills: int, folder: Path, seed: int = 0) -> float:
         finished = False
         while not finished:
             processes = start_ranks(train, place)
+            patience = 300  # of a run that is not killed, however busy the machine is
             if done < kills:
                 victim = instants.randrange(RANKS)
                 processes[victim].join(instants.uniform(length / 4, length))
                 if processes[victim].exitcode is None:
                     processes[victim].kill()
-                    done += 1
+                    done, patience = done + 1, TIMEOUT + 15
             killed = time.monotonic()
-            for process in processes:
-                process.join(TIMEOUT + 15)
-                assert process.exitcode is not None, "a rank hangs beyond its timeout"
+            for rank, process in enumerate(processes):
+                process.join(patience)
+                assert process.exitcode is not None, f"rank {rank} has not ended after {patience} s ({done} kills)"
             finished = all(process.exitcode == 0 for process in processes)
             longest = longest if finished else max(longest, time.monotonic() - killed)
         (run,) = all_runs(place)
