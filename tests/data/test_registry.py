@@ -1,16 +1,9 @@
-"""A data set is one file and one line, and whatever a loader returns is checked once."""
-
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+"""Every entry says what it is, and whatever a loader returns is checked once. ``tests/test_recipes.py`` adds one."""
 
 import numpy as np
 import pytest
 import torch
 
-import ltlib
 from ltlib.data import datasets
 from ltlib.data.datasets import DATASETS, load
 from ltlib.data.entry import Entry
@@ -20,46 +13,6 @@ from ltlib.data.stream import Split, Stream, on_device
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.recipe import resolve
-
-STRIPES = '''"""Upright and level stripes."""
-
-import numpy as np
-
-from ltlib.data.entry import Entry, Request
-from ltlib.data.images import Dataset, Images
-
-
-def load_stripes(request: Request) -> Dataset:
-    labels = np.repeat([0, 1], request.n_max)
-    wave = np.broadcast_to(np.arange(16, dtype=np.uint8) % 2 * 255, (3, 16, 16))
-    split = Images(np.stack([wave.transpose(0, 2, 1) if y else wave for y in labels]), labels)
-    return Dataset("stripes", split, split, ("upright", "level"))
-
-
-ENTRY = Entry("stripes, made on the spot", load_stripes, needs="nothing but patience", mirror=False)
-'''
-
-
-def test_one_file_and_one_line_add_a_data_set(tmp_path):
-    """In a copy of the package, so that the new name goes through the command line, the recipe and training."""
-    shutil.copytree(Path(ltlib.__file__).parent, tmp_path / "ltlib", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "ltlib" / "data" / "stripes.py").write_text(STRIPES)
-    table = tmp_path / "ltlib" / "data" / "datasets.py"
-    line = '    "stripes": __import__("ltlib.data.stripes", fromlist=["ENTRY"]).ENTRY,\n'
-    table.write_text(table.read_text().replace('    "digits": digits.ENTRY,\n', f'    "digits": digits.ENTRY,\n{line}'))
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "LTLIB_RUNS": str(tmp_path / "runs")}
-
-    def ltlib_says(*arguments):
-        command = [sys.executable, "-m", "ltlib", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "stripes, made on the spot\n                  nothing but patience" in ltlib_says("data", "show")
-    said = ltlib_says("train", "--dataset", "stripes", "--profile", "smoke", "--imbalance-factor", "10")
-    assert "stripes" in said
-    (info,) = (tmp_path / "runs").rglob("run.json")
-    assert '"augmentation": "crop"' in info.read_text(), "what the entry says of mirroring decides the recipe"
 
 
 @pytest.mark.parametrize("name", DATASETS)
