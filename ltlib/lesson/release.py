@@ -1,7 +1,9 @@
-"""The notebooks as a class gets them: ``python -m ltlib.lesson.release FOLDER [--solutions]``.
+"""The notebooks as a class gets them: ``python -m ltlib.lesson.release FOLDER [--solutions | --nbgrader]``.
 
-Without the option the folded solutions are taken out; with it, the solutions stand in the exercises themselves and
-their checks pass. Everything else in ``notebooks/`` is copied, so that the pages link to each other as before.
+Without an option the folded solutions are taken out. With ``--solutions`` they are in the exercises themselves, and
+the checks pass. With ``--nbgrader`` each lesson is the source of an nbgrader assignment: a cell with the solution
+between nbgrader's marks, and a locked cell that tests it for one point. ``nbgrader generate_assignment`` makes the
+students' version of it. Everything else in ``notebooks/`` is copied, so the pages link to each other as before.
 """
 
 from __future__ import annotations
@@ -24,32 +26,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 after one sentence on standard error."""
     parser = argparse.ArgumentParser("python -m ltlib.lesson.release", description="Copy the notebooks for a class.")
     parser.add_argument("folder", type=Path, help="a new folder; beside notebooks/, links to the code work as well")
-    parser.add_argument("--solutions", action="store_true", help="write the solutions into the exercises")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--solutions", action="store_true", help="write the solutions into the exercises")
+    kind.add_argument("--nbgrader", action="store_true", help="write the sources of nbgrader assignments")
     options = parser.parse_args(arguments)
     try:
-        release(options.folder, options.solutions)
+        release(options.folder, options.solutions, options.nbgrader)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{options.folder}: the notebooks {'with' if options.solutions else 'without'} solutions")
+    how = "for nbgrader" if options.nbgrader else f"{'with' if options.solutions else 'without'} solutions"
+    print(f"{options.folder}: the notebooks {how}")
     return 0
 
 
-def release(folder: Path, solutions: bool = False) -> None:
-    """Copy ``notebooks/`` into a new folder, with solved exercises or without solutions.
+def release(folder: Path, solutions: bool = False, nbgrader: bool = False) -> None:
+    """Copy ``notebooks/`` into a new folder, with solved exercises, without solutions, or for nbgrader.
 
     Raises:
         InputError: the folder exists, or cannot be written.
     """
     if folder.exists():
         raise InputError(f"{folder} exists, and nothing in it is overwritten: name a new folder.")
+    change = for_nbgrader if nbgrader else solved if solutions else without_solutions
     try:
         with TemporaryDirectory(dir=folder.parent) as beside:
             copy = Path(beside) / "notebooks"
             shutil.copytree(paths.project() / "notebooks", copy, ignore=shutil.ignore_patterns(".*"))
             for file in sorted(copy.glob("*.ipynb")):
                 notebook = nbformat.read(file, as_version=4)
-                nbformat.write(solved(notebook) if solutions else without_solutions(notebook), file)
+                nbformat.write(change(notebook), file)
             copy.rename(folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}): name a folder that can.") from error
@@ -68,6 +74,36 @@ def solved(notebook: NotebookNode) -> NotebookNode:
         if kind == "exercise":
             cell.source, cell.outputs, cell.execution_count = EXERCISES[name].solved(), [], None
     return without_solutions(notebook)
+
+
+def for_nbgrader(notebook: NotebookNode) -> NotebookNode:
+    """The notebook as the source of an nbgrader assignment, in place."""
+    cells = []
+    for cell in without_solutions(notebook).cells:
+        kind, _, name = cell.id.partition("-")
+        if kind != "exercise":
+            cells.append(cell)
+            continue
+        cell.source, test = EXERCISES[name].marked()
+        cell.outputs, cell.execution_count = [], None
+        cell.metadata["nbgrader"] = _nbgrader(name, solution=True)
+        tests = nbformat.v4.new_code_cell(test, id=f"test-{name}"[:64])
+        tests.metadata["nbgrader"] = _nbgrader(f"test-{name}", solution=False) | {"points": 1}
+        cells += [cell, tests]
+    notebook.cells = cells
+    return notebook
+
+
+def _nbgrader(grade_id: str, solution: bool) -> dict[str, object]:
+    """Metadata of version 3 of nbgrader's format: a cell that students fill in, or one that grades it."""
+    return {
+        "schema_version": 3,
+        "grade_id": grade_id,
+        "solution": solution,
+        "grade": not solution,
+        "locked": not solution,
+        "task": False,
+    }
 
 
 if __name__ == "__main__":

@@ -38,8 +38,12 @@ class Exercise:
     def __init__(self, solution: Callable, verify: Callable[[Callable], None], faulty: Callable | None = None):
         self.name, self.solution, self.verify, self.faulty = solution.__name__, solution, verify, faulty
 
-    def __call__(self, answer: Callable) -> None:
-        """Check an answer and print the verdict; an untouched hole is no failure.
+    def __call__(self, answer: Callable, required: bool = False) -> None:
+        """Check an answer and print the verdict.
+
+        Args:
+            answer: the student's function.
+            required: an untouched hole is a wrong answer. Otherwise it is no failure.
 
         Raises:
             WrongAnswer: the answer is not right.
@@ -47,6 +51,8 @@ class Exercise:
         try:
             self.verify(_watched(answer))
         except NotDone:
+            if required:
+                raise WrongAnswer(f"{self.name} is not done yet.") from None
             print(f"{self.name}: not done yet. Replace the `...` with your code and run the cell again.")
         else:
             print(f"{self.name}: correct.")
@@ -79,6 +85,17 @@ class Exercise:
         """The code cell of a notebook with the solution in it."""
         source, function = self._parsed()
         return self._with_check(source.splitlines()[function.lineno - 1 :])
+
+    def marked(self) -> tuple[str, str]:
+        """Two code cells for nbgrader: the function with its body marked as the solution, and its test."""
+        source, function = self._parsed()
+        lines = source.splitlines()[function.lineno - 1 :]
+        kept = function.body[0].end_lineno - function.lineno + 1  # the docstring
+        marks = "    ### BEGIN SOLUTION", "    ### END SOLUTION"
+        numpy = ["import numpy as np", "", ""] if "np." in source else []
+        cell = "\n".join([*numpy, *lines[:kept], marks[0], *lines[kept:], marks[1]])
+        test = f'from ltlib.lesson.exercises import EXERCISES\n\nEXERCISES["{self.name}"]({self.name}, required=True)'
+        return cell, test
 
     def answer(self) -> str:
         """The markdown cell of a notebook: the solution, folded."""
