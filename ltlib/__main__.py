@@ -6,8 +6,10 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from ltlib.arguments import flag, parser
+from ltlib.arguments import Commands, flag, parser
 from ltlib.errors import InputError, from_system, nearest
 
 
@@ -247,7 +249,7 @@ def results(
         print(formats.write(views.sheet(rows), Path(to)))
         return
     print(views.sheet(rows).as_text())
-    if len(rows) == 1 and not papers:
+    if len(rows) == 1 and isinstance(rows[0], table.Row):
         print("\n" + "\n".join(provenance.as_lines(provenance.provenance(rows[0]))))
 
 
@@ -322,12 +324,12 @@ def _refuse_empty(flag: str, text: str | None, example: str) -> None:
         raise InputError(f"{flag} needs a name, such as {example}; got {text!r}.")
 
 
-def _given(fields: dict[str, str | None]) -> dict[str, str]:
+def _given(fields: Mapping[str, str | None]) -> dict[str, Any]:
     """The flags that were used; the rest keep the defaults of `Experiment`."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-COMMANDS = {
+COMMANDS: Commands = {
     command.__name__: command
     for command in (
         train,

@@ -15,7 +15,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -122,18 +122,24 @@ def own_random_numbers(device: torch.device, epoch: int) -> Iterator[None]:
         yield
 
 
+class Learner(Protocol):
+    """What is trained: a module with a training loss."""
+
+    def loss(self, batch: Any, /) -> Tensor: ...
+
+
 class Loss(nn.Module):
     """A method's loss as a module's forward pass, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, method: nn.Module):
+    def __init__(self, method: Learner):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, batch: Any) -> Tensor:
         return self.method.loss(batch)
 
 
-def wrap(method: nn.Module, device: torch.device) -> nn.Module:
+def wrap(method: Learner, device: torch.device) -> nn.Module:
     """The loss of a method, batch -> scalar, whose backward pass averages the gradients of all ranks.
 
     Must be made anew whenever other parameters learn.
@@ -144,7 +150,8 @@ def wrap(method: nn.Module, device: torch.device) -> nn.Module:
     # Buffers are averaged once an epoch, see average_buffers. Newer versions of torch call the option otherwise.
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(Loss(method), device_ids=ids, **{buffers: False})
+    options: dict[str, Any] = {buffers: False}
+    return DistributedDataParallel(Loss(method), device_ids=ids, **options)
 
 
 def share_of(images: int) -> float:

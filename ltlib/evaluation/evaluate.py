@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -162,7 +162,7 @@ def report_card(logits: np.ndarray, labels: np.ndarray, counts: np.ndarray, conf
     check_logits(logits, labels)
     matrix = confusion_matrix(logits.argmax(axis=1), labels, len(counts))
     by_class = per_class_accuracy(matrix)
-    card = _measures(logits, labels) | {
+    card: dict[str, Any] = _measures(logits, labels) | {
         "balanced_accuracy": float(np.nanmean(by_class)),
         "worst_class_accuracy": float(np.nanmin(by_class)),
         "worst_class": int(np.nanargmin(by_class)),

@@ -198,15 +198,8 @@ def robust_report(
     right = withstood(method, images, labels, attacks, chunk=chunk, seed=seed, folder=folder, say=say)
     final, said = right[list(attacks)[-1]], sorted(set(right["warnings"].tolist())) if "warnings" in right else []
     chosen = torch.linspace(0, len(images) - 1, min(probe_images, len(images)), device=images.device).long()
-    devices = [images.device] if images.is_cuda else []
-    with torch.random.fork_rng(devices), full_float32(), attacked(method):
-        torch.manual_seed(seed)
-        if surrogate:
-            surrogate.eval()
-        other = surrogate.logits if surrogate else None
-        x, y = to_float(images[chosen]), labels[chosen]
-        held = torch.from_numpy(final[chosen.cpu()]).to(x.device)
-        checks = sanity(method.logits, x, y, attacks, held=held, surrogate=other)
+    held = torch.from_numpy(final[chosen.cpu()]).to(images.device)
+    checks = _probed(method, images[chosen], labels[chosen], attacks, held, surrogate, seed)
     after = {name: float(right[name].mean()) for name in attacks}
     checks += [*_drop_at_square(attacks, after, len(images)), _no_warnings(said), _inside(right["size"], epsilon)]
     y = labels.cpu().numpy()
@@ -225,6 +218,25 @@ def robust_report(
         "checks": [asdict(check) for check in checks],
         "reliable": all(check.passed for check in checks),
     }
+
+
+def _probed(
+    method: Method,
+    images: Tensor,
+    labels: Tensor,
+    attacks: dict[str, Attack],
+    held: Tensor,
+    surrogate: Method | None,
+    seed: int,
+) -> list[Check]:
+    """The checks of :func:`sanity` on these images, with random numbers of their own."""
+    devices = [images.device] if images.is_cuda else []
+    with torch.random.fork_rng(devices), full_float32(), attacked(method):
+        torch.manual_seed(seed)
+        if surrogate:
+            surrogate.eval()
+        other = surrogate.logits if surrogate else None
+        return sanity(method.logits, to_float(images), labels, attacks, held=held, surrogate=other)
 
 
 def _drop_at_square(attacks: dict[str, Attack], after: dict[str, float], images: int) -> list[Check]:

@@ -25,6 +25,11 @@ class Interval(NamedTuple):
     high: float | None
     n: int
 
+    @property
+    def holds_zero(self) -> bool | None:
+        """Whether 0 is among the values that the interval allows; None with one number."""
+        return None if self.low is None or self.high is None else self.low <= 0 <= self.high
+
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Student's interval for the mean of a normal distribution of which ``values`` are draws (Student 1908).

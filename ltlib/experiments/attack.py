@@ -161,10 +161,9 @@ def _report_in(file: Path) -> dict:
     shape |= {"reliable": bool, "attacks": dict | list, "checks": list}
     try:
         told = run_files.read_json(run_files.content(file))
-        whole = isinstance(told, dict) and all(isinstance(told.get(name), kind) for name, kind in shape.items())
     except (ValueError, RecursionError):
-        whole = False
-    if not whole:
+        told = None
+    if not isinstance(told, dict) or not all(isinstance(told.get(name), kind) for name, kind in shape.items()):
         raise InputError(f"{file} is no whole robust report: delete it, and attack the run again.")
     return told
 

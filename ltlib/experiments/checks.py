@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ltlib.data.loader import Loader
@@ -49,7 +50,7 @@ def _try_one_image(made: Method, stage: Stage, recipe: Recipe, data: Prepared, p
     Raises:
         InputError: it refuses.
     """
-    one = data.train.take(range(1))
+    one = data.train.take(np.arange(1))
     pixels, labels = torch.from_numpy(one.pixels[:]), torch.from_numpy(one.labels)
     how = {"sampler": "instance_balanced", "batch_size": 1, "augmentation": recipe.augmentation}
     made.train()

@@ -86,7 +86,7 @@ def _starting_point(planned: Plan, device: torch.device) -> Method:
     Raises:
         InputError: the weights of such a run are damaged, or do not fit.
     """
-    method = planned.build().to(device, memory_format=torch.channels_last)
+    method = planned.build().to(device).to(memory_format=torch.channels_last)
     if planned.first:
         reuse.take_over(planned.first, method, device)
     if planned.natural:

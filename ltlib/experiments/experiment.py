@@ -8,6 +8,7 @@ import math
 import re
 import shlex
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from ltlib.data.datasets import DATASETS
 from ltlib.data.longtail import KINDS
@@ -79,7 +80,8 @@ class Experiment:
         for name in texts:
             if name not in defaults:
                 raise InputError(f"{name!r} is no field of an experiment.{nearest(name, defaults)}")
-        return cls(**{name: read(name, value, defaults[name]) for name, value in texts.items()})
+        values: dict[str, Any] = {name: read(name, value, defaults[name]) for name, value in texts.items()}
+        return cls(**values)  # which checks the types
 
 
 FIELDS = tuple(f.name for f in fields(Experiment))
@@ -111,7 +113,7 @@ def command(experiment: Experiment, verb: str = "train") -> str:
     return " ".join(["python -m ltlib", verb, *flags])
 
 
-def read(name: str, value: object, like: object) -> object:
+def read(name: str, value: object, like: object) -> Any:
     """``value`` as the type of ``like`` where it is a text that reads so; other values pass unchanged.
 
     Raises:

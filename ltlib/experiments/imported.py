@@ -38,7 +38,7 @@ CLASS_ORDERS = ("descending", "ascending")
 STAGES = ("", "1", "2")
 # What MiSLAS stores beside its weights, its best accuracy, is a number of NumPy, of the old or the new package.
 SCALARS = [
-    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     np.dtype,
     np.dtypes.Float64DType,
     np.dtypes.Float32DType,
@@ -85,7 +85,7 @@ def import_run(
         counts = torch.from_numpy(planned.data.counts)
         method = methods.make(experiment.method, untrained, counts, **planned.own)
         missing = _fill(method, theirs, class_order, file)
-        method = method.to(device, memory_format=torch.channels_last).eval()
+        method = method.to(device).to(memory_format=torch.channels_last).eval()
         source = {"file": file.name, "sha256": sha256, "class_order": class_order, "not_in_file": missing}
         with run.locked():
             told = about(planned, device) | {"id": run.id, "command": _command(file, experiment, class_order)}

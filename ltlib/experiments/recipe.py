@@ -7,6 +7,7 @@ user's overrides.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
@@ -101,7 +102,8 @@ RANGES = (
 )
 
 # A name that is neither of the recipe nor of the method at hand is passed over: stage2_epochs is for those with two.
-PROFILE = {
+Values = dict[str, object]  # name -> value, of the recipe or of a method
+PROFILE: dict[str, Values] = {
     "smoke": {
         "backbone": "resnet8",
         "epochs": 2,
@@ -118,7 +120,7 @@ PROFILE = {
 # from the start, so the attack grows and the rate is lower; small batches give a short run steps enough; a wide network
 # costs no more than a narrow one and learns what that cannot. The rate of the guided methods suits ten letters, and no
 # other data are promised anything: lesson 06 shows the collapse, and letters on which 0.1 is better.
-ROBUST = {
+ROBUST: Values = {
     "backbone": "wrn10_2",
     "natural": "wrn10_2",
     "epochs": 30,
@@ -131,7 +133,7 @@ ROBUST = {
     "step_size": 0.015,
     "ramp": 10.0,
 }
-PROFILE_OF_METHOD: dict[tuple[str, str], dict[str, object]] = {
+PROFILE_OF_METHOD: dict[tuple[str, str], Values] = {
     **{("lesson", method): ROBUST for method in ("at", "at_bsl", "alp", "trades")},
     **{("lesson", method): ROBUST | {"lr": 0.02} for method in ("bgat", "lbgat")},
     **{("smoke", method): {"attack_steps": 1, "natural": "resnet8"} for method in ("bgat", "lbgat")},
@@ -140,7 +142,7 @@ PROFILE_OF_METHOD: dict[tuple[str, str], dict[str, object]] = {
 
 # A slice of the large sets from which two cores learn in two minutes: few classes, seen small, by a network of the
 # papers' family that starts from nothing. The fixed sets of ResLT are for all classes, so it goes by their counts.
-SLICE = {
+SLICE: Values = {
     "backbone": "resnet10",
     "pretrained": False,
     "frozen": False,
@@ -149,9 +151,9 @@ SLICE = {
     "batch_size": 64,
     "groups": "counts",
 }
-TINY = {"image_size": 32, "max_classes": 20}
+TINY: Values = {"image_size": 32, "max_classes": 20}
 LARGE_SETS = ("imagenet_lt", "places_lt", "inaturalist2018")
-PROFILE_OF_DATASET: dict[tuple[str, str], dict[str, object]] = {
+PROFILE_OF_DATASET: dict[tuple[str, str], Values] = {
     **{("lesson", name): SLICE | {"epochs": 15, "n_max": 100, "test_per_class": 20} for name in LARGE_SETS},
     **{("smoke", name): SLICE | {"image_size": 32, "max_classes": 10, "test_per_class": 5} for name in LARGE_SETS},
     ("lesson", "tiny_imagenet"): TINY | {"n_max": 200, "test_per_class": 20},
@@ -159,7 +161,7 @@ PROFILE_OF_DATASET: dict[tuple[str, str], dict[str, object]] = {
 }
 
 # A mirrored letter or digit may be another one, so these are not flipped.
-UNMIRRORED = {"augmentation": "crop"}
+UNMIRRORED: Values = {"augmentation": "crop"}
 
 # What suits small, easy images and a short training, such as the letters and digits of the lessons. There the papers'
 # smoothing makes the network under-confident, and their mixup leaves it too little time to learn; lesson 03 measures
@@ -167,7 +169,7 @@ UNMIRRORED = {"augmentation": "crop"}
 # CIFAR-10 the published numbers of MiSLAS give an ECE of 2 to 4 % (data/reference_runs/ladder_cifar10_jpeg).
 SMALL_SIDE = 28  # pixels: scanned characters, but not CIFAR
 SMALL_BUDGET = 1_000_000  # training images times epochs; the recipe of CIFAR-10-LT at factor 100 has 2.5 million
-SMALL: dict[str, dict[str, object]] = {
+SMALL: dict[str, Values] = {
     "mixup": {"alpha": 0.2},
     "ldam": {"scale": 10.0},
     "mislas": {"mixup_alpha": 0.2, "smooth_head": 0.1, "smooth_tail": 0.0, "lr_factor": 0.5},
@@ -230,7 +232,7 @@ def settle(experiment: Experiment, small: bool = False) -> Settings:
     return Settings(Recipe(**recipe), own, sources)
 
 
-def _layers(experiment: Experiment, small: bool) -> dict[str, dict[str, object]]:
+def _layers(experiment: Experiment, small: bool) -> dict[str, Mapping[str, object]]:
     """What each source sets. A later one replaces what an earlier one says."""
     method, profile, dataset = experiment.method, experiment.profile, experiment.dataset
     overrides = parse_overrides(experiment.overrides)

@@ -113,11 +113,12 @@ def guide(run: Run, method: Method, data: Prepared) -> None:
             method changes them afterwards.
     """
     source = METHODS[run.info["experiment"]["method"]]
-    runs.fill(method.natural, source.plain_weights(runs.read_weights(run)), run)
-    images = torch.from_numpy(data.test.pixels[:100]).to(next(method.natural.parameters()).device)
+    natural = method.get_submodule("natural")
+    runs.fill(natural, source.plain_weights(runs.read_weights(run)), run)
+    images = torch.from_numpy(data.test.pixels[:100]).to(next(natural.parameters()).device)
     known = run.predictions()["logits"][:100]
     with torch.inference_mode():
-        found = method.natural.eval()(to_float(images)).float().cpu().numpy()
+        found = natural.eval()(to_float(images)).float().cpu().numpy()
     if abs(found - known).max() > 0.01 * abs(known).max():  # well above what another device makes of the same weights
         raise InputError(
             f"natural_run={run.id} does not predict by its network alone: {run.info['experiment']['method']} changes "

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def content(file: Path) -> bytes:
         raise InputError(f"{file} cannot be read ({error.strerror}): delete the folder and run again.") from error
 
 
-def read_json(text: bytes | str) -> object:
+def read_json(text: bytes | str) -> Any:
     """What a JSON text holds.
 
     Raises:

@@ -91,7 +91,8 @@ def injected_names() -> list[str]:
     names = []
     for cell in cells:
         if cell.startswith("# Parameters\n"):
-            names += [node.targets[0].id for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+            targets = [node.targets[0] for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+            names += [target.id for target in targets if isinstance(target, ast.Name)]
     return [name for name in names if name not in PATHS]
 
 
@@ -119,12 +120,12 @@ def _find_source(thing: Callable) -> tuple[str, str, str]:
     """Qualified name, link from a notebook to the lines (empty outside the checkout), source."""
     try:
         lines, first = inspect.getsourcelines(thing)
-        file = Path(inspect.getsourcefile(thing)).resolve()
+        file, module = inspect.getsourcefile(thing), inspect.getmodule(thing)
     except (TypeError, OSError):
-        raise InputError(
-            f"show_source shows functions, methods and classes written in Python; got {thing!r}."
-        ) from None
-    module = inspect.getmodule(thing)
+        file, module = None, None
+    if not file or not module:
+        raise InputError(f"show_source shows functions, methods and classes written in Python; got {thing!r}.")
+    file = Path(file).resolve()
     name = f"{module.__name__}.{getattr(thing, '__qualname__', '')}".rstrip(".")
     link = ""
     if file.is_relative_to(paths.project()):

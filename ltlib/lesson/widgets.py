@@ -31,6 +31,7 @@ from ltlib.files import write_atomic
 from ltlib.lesson.figures.figure import STYLE, Picture
 from ltlib.paths import make_folder
 
+Control = ipywidgets.SelectionSlider | ipywidgets.Dropdown
 MOST = 64  # figures an explorer may hold; each costs about 50 ms when the cell runs
 
 
@@ -43,7 +44,7 @@ class Explorer:
         start: the picture of the start values, which the notebook stores.
     """
 
-    def __init__(self, draw: Callable[..., Picture], controls: dict[str, ipywidgets.ValueWidget]):
+    def __init__(self, draw: Callable[..., Picture], controls: dict[str, Control]):
         self.controls = controls
         self.start = draw(**{name: control.value for name, control in controls.items()})
         # All frames use the layout of the start, so the axes stay in place when the figure changes.
@@ -118,7 +119,7 @@ def explore(draw: Callable[..., Picture], **controls: tuple[Sequence, object]) -
     return Explorer(draw, widgets)
 
 
-def _control(name: str, given: tuple[Sequence, object]) -> ipywidgets.ValueWidget:
+def _control(name: str, given: tuple[Sequence, object]) -> Control:
     try:
         values, start = given
         values = list(values)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,10 @@ class AdversarialTraining(Method):
 
     label = "AT"
     learning_passes = 1  # forward and backward passes of R in ``terms``
+    prior: Tensor
+    margin: Tensor
+    removed: Tensor
+    averaged: Tensor
 
     def __init__(
         self,
@@ -121,7 +126,8 @@ class AdversarialTraining(Method):
         self.register_buffer("margin", own_margins, persistent=False)
         self.register_buffer("removed", log_prior(self.counts, tau_evaluation, "tau_evaluation"), persistent=False)
         self.adjusted = tau_evaluation > 0
-        self.ema, self.average = ema, None
+        self.ema = ema
+        self.average: Network | None = None
         if ema:
             self.average = copy.deepcopy(network).requires_grad_(False)
             self.register_buffer("averaged", torch.zeros((), dtype=torch.long))  # steps in the average
@@ -244,7 +250,7 @@ class ATBSL(AdversarialTraining):
         tau: float = 1.0,
         epsilon: float = 8 / 255,
         step_size: float = 2 / 255,
-        **settings: object,
+        **settings: Any,
     ):
         super().__init__(network, counts, tau=tau, epsilon=epsilon, step_size=step_size, **settings)
         self.attack = replace(self.attack, start="gaussian")
@@ -273,7 +279,7 @@ class ALP(AdversarialTraining):
     label = "ALP"
     learning_passes = 2
 
-    def __init__(self, network: Network, counts: Tensor, *, alpha: float = 1.0, **settings: object):
+    def __init__(self, network: Network, counts: Tensor, *, alpha: float = 1.0, **settings: Any):
         super().__init__(network, counts, **settings)
         self.alpha = check_weight("alpha", alpha)
 
@@ -316,7 +322,7 @@ class TRADES(AdversarialTraining):
         trades_beta: float = 6.0,
         bn_order: str = "clean_adversarial_clean",
         attack: str = "kl",
-        **settings: object,
+        **settings: Any,
     ):
         super().__init__(network, counts, attack=attack, **settings)
         check_choice("bn_order", bn_order, BN_ORDERS)

@@ -108,6 +108,7 @@ class Reweighting(Method):
     """
 
     label = "class-balanced weights"
+    weights: Tensor
 
     def __init__(self, network: Network, counts: Tensor, *, cb_beta: float = 0.9999):
         super().__init__(network, counts)
@@ -209,6 +210,7 @@ class BalancedSoftmax(Method):
     """
 
     label = "Balanced Softmax"
+    prior: Tensor
 
     def __init__(self, network: Network, counts: Tensor, *, mixup_alpha: float = 0.0):
         super().__init__(network, counts)
@@ -237,6 +239,7 @@ class LogitAdjustment(Method):
     """
 
     label = "logit adjustment, post hoc"
+    shift: Tensor
 
     def __init__(self, network: Network, counts: Tensor, *, tau: float = 1.0, form: str = "posthoc"):
         super().__init__(network, counts)

@@ -7,6 +7,8 @@ learn together, so that T's boundary becomes one that R can follow. Only R is us
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,7 +58,7 @@ class Guided(AdversarialTraining):
         guidance: str = "mse",
         label_weight: float = 0.0,
         attack: str = "kl",
-        **settings: object,
+        **settings: Any,
     ):
         super().__init__(network, counts, attack=attack, **settings)
         check_choice("companion", companion, COMPANIONS)
@@ -136,8 +138,9 @@ class LBGAT(Guided):
     """
 
     label = "LBGAT0"
+    natural_prior: Tensor
 
-    def __init__(self, network: Network, counts: Tensor, *, natural_tau: float = 0.0, **settings: object):
+    def __init__(self, network: Network, counts: Tensor, *, natural_tau: float = 0.0, **settings: Any):
         super().__init__(network, counts, **settings)
         self.register_buffer("natural_prior", log_prior(self.counts, natural_tau), persistent=False)
 
@@ -166,7 +169,7 @@ class BGAT(Guided):
     label = "BGAT"
     sources = ("natural_run",)
 
-    def __init__(self, network: Network, counts: Tensor, *, natural_run: str = "", **settings: object):
+    def __init__(self, network: Network, counts: Tensor, *, natural_run: str = "", **settings: Any):
         super().__init__(network, counts, **settings)
         if not natural_run:
             raise InputError("bgat is guided by a trained network: name its run with overrides natural_run=ID.")

@@ -6,6 +6,8 @@ length of rows and features; what is left, the angle, can be asked to keep a mar
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,9 +86,10 @@ class LDAM(DeferredReweighting):
     """
 
     label = "LDAM-DRW"
+    margin: Tensor
 
     def __init__(
-        self, network: Network, counts: Tensor, *, max_margin: float = 0.5, scale: float = 30.0, **settings: object
+        self, network: Network, counts: Tensor, *, max_margin: float = 0.5, scale: float = 30.0, **settings: Any
     ):
         super().__init__(network, counts, **settings)
         network.classifier = CosineClassifier(network.classifier, scale)

@@ -19,6 +19,7 @@ from ltlib.data.loader import Batch
 from ltlib.errors import InputError
 from ltlib.methods.large import LARGE
 from ltlib.models import Network
+from ltlib.models.backbone import Backbone
 
 
 class Passes(NamedTuple):
@@ -71,6 +72,8 @@ class Method(nn.Module):
     label: ClassVar[str]
     classifier_init: ClassVar[str] = "backbone"
     sources: ClassVar[tuple[str, ...]] = ()
+    network: Network
+    counts: Tensor
 
     def __init__(self, network: Network, counts: Tensor):
         super().__init__()
@@ -150,7 +153,7 @@ class Method(nn.Module):
     optional: ClassVar[tuple[str, ...]] = ()  # beginnings of our names that such a file may lack
 
     @classmethod
-    def released_name(cls, name: str, backbone: nn.Module) -> str | None:
+    def released_name(cls, name: str, backbone: Backbone) -> str | None:
         """Our name of a tensor in a file of the authors; None for one that is not used.
 
         Args:
@@ -163,8 +166,6 @@ class Method(nn.Module):
         part, _, rest = name.partition(".")
         if part in ("fc", "linear"):
             return f"network.classifier.{rest}"
-        if not hasattr(backbone, "released_name"):
-            raise InputError(f"No released checkpoint has the backbone {type(backbone).__name__}: choose another one.")
         own = backbone.released_name(name)
         return own and f"network.backbone.{own}"
 

@@ -9,6 +9,7 @@ the published numbers. Lesson 03 walks through all of it.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from ltlib.methods.baselines import mixup_cross_entropy
 from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Passes, Stage, check_positive
 from ltlib.models import Network
+from ltlib.models.backbone import Backbone
 
 SHAPES = ("concave", "linear", "convex", "power")
 FORMS = ("code", "paper")
@@ -129,6 +131,8 @@ class TwoStage(Method):
     learn_classifier = False  # dW
     learn_scale = False  # s
     lr_factor = 1.0  # learning rate of W over that of s
+    eps: Tensor
+    prior: Tensor
 
     def __init__(
         self,
@@ -238,7 +242,7 @@ class TwoStage(Method):
     optional = ("scale",)  # cRT has none
 
     @classmethod
-    def released_name(cls, name: str, backbone: nn.Module) -> str | None:
+    def released_name(cls, name: str, backbone: Backbone) -> str | None:
         """``learned_norm`` is the scale of MiSLAS's code, ``scales`` that of Kang et al."""
         return "scale" if name in ("learned_norm", "scales") else super().released_name(name, backbone)
 
@@ -311,10 +315,10 @@ class MiSLAS(TwoStage):
         shift_bn: bool = True,
         smooth_head: float = 0.4,
         smooth_tail: float = 0.1,
-        **settings: object,
+        **settings: Any,
     ):
-        stronger = {"shift_bn": shift_bn, "smooth_head": smooth_head, "smooth_tail": smooth_tail}
-        super().__init__(network, counts, mixup_alpha=mixup_alpha, **stronger, **settings)
+        settings |= {"shift_bn": shift_bn, "smooth_head": smooth_head, "smooth_tail": smooth_tail}
+        super().__init__(network, counts, mixup_alpha=mixup_alpha, **settings)
         check_positive("lr_factor", lr_factor)
         self.lr_factor = lr_factor
 

@@ -20,6 +20,7 @@ from ltlib.methods.baselines import tau_normalized
 from ltlib.methods.large import LARGE
 from ltlib.methods.method import Method, Stage
 from ltlib.models import Network
+from ltlib.models.backbone import Backbone
 
 DESIGNS = ("residual", "trivial", "ensemble")
 GROUPS = ("counts", "paper")
@@ -177,6 +178,9 @@ class ResLT(Method):
 
     label = "ResLT"
     classifier_init = "pytorch"  # the released code draws the CIFAR network by kaiming and leaves its classifier out
+    sets: Tensor
+    own_prior: Tensor
+    prior: Tensor
 
     def __init__(
         self,
@@ -204,10 +208,11 @@ class ResLT(Method):
         self.register_buffer("sets", class_sets(self.counts, groups, design), persistent=False)
         make = BatchNormBranches if transform == "batch_norm" else ConvolutionBranches
         self.branches = make(network.classifier.in_features, len(self.sets))
-        if design == "ensemble" and transform == "batch_norm":
+        if design == "ensemble" and isinstance(self.branches, BatchNormBranches):
             # Alike at the start and taught alike, the branches would stay copies of one another.
-            for norm in self.branches.norms:
-                nn.init.uniform_(norm.weight, 0.5, 1.5)
+            for name, parameter in self.branches.norms.named_parameters():
+                if name.endswith("weight"):
+                    nn.init.uniform_(parameter, 0.5, 1.5)
         n = self.counts if balanced else torch.ones_like(self.counts)
         # Balanced Softmax of a branch knows the classes that the branch sees: the others have prior log 0.
         own = n * self.sets if balanced else n.expand(len(self.sets), -1)
@@ -265,7 +270,7 @@ class ResLT(Method):
         return self.branch_logits(x).sum(0)
 
     @classmethod
-    def released_name(cls, name: str, backbone: nn.Module) -> str | None:
+    def released_name(cls, name: str, backbone: Backbone) -> str | None:
         """CIFAR has BNH, BNM and BNT beside ``model``; the large sets have ``finalBlock``."""
         part, _, rest = name.partition(".")
         if part in RELEASED_BRANCHES:
@@ -288,12 +293,12 @@ class ResLT(Method):
             raise InputError("A ResLT with transform='convolution' is not one linear classifier: use 'batch_norm'.")
         plain = Method.plain_weights(weights)
         norms = [n.removesuffix("weight") for n in weights if n.startswith("branches.norms.") and n.endswith("weight")]
-        scale, shift = 0, 0
+        w, b = plain["classifier.weight"], plain["classifier.bias"]
+        scale, shift = w.new_zeros(w.shape[1]), w.new_zeros(w.shape[1])
         for norm in norms:
             gamma, beta, mean, variance = (weights[norm + n] for n in ("weight", "bias", "running_mean", "running_var"))
             a = gamma / (variance + nn.BatchNorm2d(1).eps).sqrt()
             scale, shift = scale + a, shift + beta - a * mean
-        w, b = plain["classifier.weight"], plain["classifier.bias"]
         # sum_j (W (a_j h + c_j) + b) = W diag(sum_j a_j) h + W sum_j c_j + J b
         return plain | {"classifier.weight": w * scale, "classifier.bias": w @ shift + len(norms) * b}
 
@@ -314,7 +319,7 @@ CONVOLUTION: dict[str, object] = {
     "beta": 0.99,
     "gamma": 0.7,
 }
-WARM_COSINE = {"schedule": "cosine_warmup"}
+WARM_COSINE: dict[str, object] = {"schedule": "cosine_warmup"}
 IMAGENET_LT: dict[str, dict[str, object]] = {
     "resnet10": WARM_COSINE | {"backbone": "resnet10", "gamma": 0.3, "pool_first": "always"},
     "resnext50": WARM_COSINE | {"backbone": "resnext50"},

@@ -7,6 +7,7 @@ from functools import partial
 from torch import nn
 
 from ltlib.errors import check_choice
+from ltlib.models.backbone import Backbone
 from ltlib.models.initial import CLASSIFIER_INITS, INITS
 from ltlib.models.large import LargeResNet, NewLastBlock
 from ltlib.models.resnet import CifarResNet, Network
@@ -55,7 +56,7 @@ def make(
     """
     check_choice("backbone", name, BACKBONES)
     check_choice("classifier_init", classifier_init, CLASSIFIER_INITS)
-    backbone = BACKBONES[name]()
+    backbone: Backbone = BACKBONES[name]()
     if frozen:
         backbone = NewLastBlock(backbone)
     network = Network(mean, std, backbone, nn.Linear(backbone.features, num_classes))

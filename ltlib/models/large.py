@@ -10,9 +10,10 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from ltlib.errors import InputError
+from ltlib.models.backbone import Backbone
 
 
-class LargeResNet(nn.Module):
+class LargeResNet(Backbone):
     """A ResNet of torchvision without its pooling and classifier, for images of about 224x224.
 
     ``forward`` maps normalised images (B, 3, H, W) to features (B, D), the mean of ``maps`` over the pixels.
@@ -20,16 +21,16 @@ class LargeResNet(nn.Module):
     Args:
         block: ``BasicBlock`` (D = 512) or ``Bottleneck`` (D = 2048), a class of ``torchvision.models.resnet``.
         blocks: of each of the four stages.
-        shape: ``groups`` and ``width_per_group`` of a ResNeXt.
+        groups, width_per_group: of a ResNeXt; the defaults are a ResNet.
     """
 
     init = "torchvision"
 
-    def __init__(self, block: str, blocks: tuple[int, int, int, int], **shape: int):
+    def __init__(self, block: str, blocks: tuple[int, int, int, int], *, groups: int = 1, width_per_group: int = 64):
         super().__init__()
         from torchvision.models import resnet
 
-        network = resnet.ResNet(getattr(resnet, block), list(blocks), **shape)
+        network = resnet.ResNet(getattr(resnet, block), list(blocks), groups=groups, width_per_group=width_per_group)
         self.features = network.fc.in_features
         parts = OrderedDict(network.named_children())
         # The mean does the pooling: adaptive pooling has no deterministic backward pass on a GPU.
@@ -40,16 +41,12 @@ class LargeResNet(nn.Module):
         """Feature maps before pooling, (B, D, H/32, W/32)."""
         return self.layers(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3))
-
-    @staticmethod
-    def released_name(name: str) -> str:
+    def released_name(self, name: str) -> str:
         """Our name of a tensor of the ResNets of MiSLAS, ResLT and Kang et al., which are named as torchvision's."""
         return f"layers.{name}"
 
 
-class NewLastBlock(nn.Module):
+class NewLastBlock(Backbone):
     """A frozen backbone whose last block starts from scratch and learns: how MiSLAS trains on Places-LT.
 
     ResNet-152 has blocks (3, 8, 36, 3). The first 49 of these 50 keep their ImageNet weights and stay in evaluation
@@ -64,15 +61,14 @@ class NewLastBlock(nn.Module):
 
     init = "torchvision"
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: Backbone):
         super().__init__()
         if not isinstance(backbone, LargeResNet):
             raise InputError("frozen=true needs a ResNet or ResNeXt for large images, such as backbone=resnet152.")
         self.features = backbone.features
-        stage = backbone.layers.layer4
-        self.block = stage[-1]
-        self.replaced = f"layer4.{len(stage) - 1}."  #: names of the pretrained weights that are not used
-        del stage[-1]
+        *kept, self.block = backbone.layers.get_submodule("layer4").children()
+        self.replaced = f"layer4.{len(kept)}."  #: names of the pretrained weights that are not used
+        backbone.layers.layer4 = nn.Sequential(*kept)
         for module in self.block.modules():
             if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
                 module.reset_parameters()
@@ -82,12 +78,9 @@ class NewLastBlock(nn.Module):
         """Feature maps before pooling, (B, D, H/32, W/32)."""
         return self.block(self.frozen.maps(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3))
-
     def released_name(self, name: str) -> str:
         """Our name of a tensor of MiSLAS on Places-LT, which keeps the new block apart."""
-        return name if name.startswith("block.") else f"frozen.{LargeResNet.released_name(name)}"
+        return name if name.startswith("block.") else f"frozen.{self.frozen.released_name(name)}"
 
     def train(self, mode: bool = True) -> NewLastBlock:
         """As ``nn.Module.train``, for the new block only."""

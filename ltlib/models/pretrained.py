@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ltlib.errors import InputError
-from ltlib.models.large import NewLastBlock
+from ltlib.models.large import LargeResNet, NewLastBlock
 from ltlib.models.resnet import Network
 
 # backbone: its entry in torchvision.models. ResNet-10 and ResNeXt-101 32x4d have no weights there.
@@ -34,11 +34,13 @@ def load_pretrained(network: Network, name: str) -> None:
         name: a key of ``PRETRAINED``.
 
     Raises:
-        InputError: there is no network to download from, or the file is damaged.
+        InputError: there are no such weights, there is no network to download from, or the file is damaged.
     """
     backbone, left_out = network.backbone, ("fc.",)
     if isinstance(backbone, NewLastBlock):
         backbone, left_out = backbone.frozen, ("fc.", backbone.replaced)
+    if not isinstance(backbone, LargeResNet):
+        raise InputError(f"There are no ImageNet weights for {name}: choose one of {', '.join(PRETRAINED)}.")
     weights = {key: tensor for key, tensor in read(address(name)).items() if not key.startswith(left_out)}
     backbone.layers.load_state_dict(weights)
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltlib.models.backbone import Backbone
+
 
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut without parameters."""
@@ -31,7 +33,7 @@ class Block(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.widen, self.widen))
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Backbone):
     """3x3 stem with 16 channels, then three stages of ``blocks`` blocks with 16, 32 and 64 channels.
 
     ``forward`` maps normalised images (B, 3, H, W) to features (B, 64), the mean of ``maps`` over the pixels.
@@ -51,12 +53,7 @@ class CifarResNet(nn.Module):
         """Feature maps before pooling, (B, 64, H/4, W/4)."""
         return self.stage3(self.stage2(self.stage1(self.stem(x))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        # The mean, rather than adaptive pooling, whose backward pass is not deterministic on a GPU.
-        return self.maps(x).mean((2, 3))
-
-    @staticmethod
-    def released_name(name: str) -> str:
+    def released_name(self, name: str) -> str:
         """Our name of a tensor of the ResNet-32 of MiSLAS and ResLT: ``layer1.0.conv1.weight`` and the like."""
         for theirs, ours in (("conv1.", "stem.0."), ("bn1.", "stem.1."), ("layer", "stage")):
             if name.startswith(theirs):
@@ -72,6 +69,9 @@ def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequ
 class Normalize(nn.Module):
     """(x - mean) / std per channel, inside the model, so that everything outside sees images in [0, 1]."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
@@ -84,7 +84,7 @@ class Normalize(nn.Module):
 class Network(nn.Module):
     """Images in [0, 1] (B, 3, H, W) -> logits (B, K), in three named parts that methods may take apart."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], backbone: nn.Module, classifier: nn.Linear):
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], backbone: Backbone, classifier: nn.Linear):
         super().__init__()
         self.normalize = Normalize(mean, std)
         self.backbone = backbone

@@ -7,6 +7,8 @@ import re
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltlib.models.backbone import Backbone
+
 
 def _conv(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels, kernel, stride, padding=kernel // 2, bias=False)
@@ -28,7 +30,7 @@ class PreActivation(nn.Module):
         return self.conv2(F.relu(self.bn2(z), inplace=True)) + past
 
 
-class WideResNet(nn.Module):
+class WideResNet(Backbone):
     """WRN-depth-width (Zagoruyko and Komodakis 2016, arXiv 1605.07146), as in the code of TRADES.
 
     Args:
@@ -56,9 +58,6 @@ class WideResNet(nn.Module):
         """Feature maps before pooling, (B, 64 width, H/4, W/4)."""
         return F.relu(self.norm(self.stages(self.stem(x))), inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3))
-
     def released_name(self, name: str) -> str | None:
         """Our name of a tensor of TRADES and LBGAT: ``block2.layer.0.convShortcut.weight`` and the like.
 
@@ -72,7 +71,7 @@ class WideResNet(nn.Module):
         return name.replace("conv1.", "stem.").replace("bn1.", "norm.")
 
 
-class PreActResNet18(nn.Module):
+class PreActResNet18(Backbone):
     """PreActResNet-18 with a 3x3 stem and a last BatchNorm, as in the code of Rice et al. 2020 (arXiv 2002.11569).
 
     Many robust networks on small images are of this shape. It costs a twelfth of WRN-34-10.
@@ -98,9 +97,6 @@ class PreActResNet18(nn.Module):
         """Feature maps before pooling, (B, 512, H/8, W/8)."""
         return F.relu(self.norm(self.stages(self.stem(x))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3))
-
 
 class Basic(nn.Module):
     """Two 3x3 convolutions and a shortcut, a 1x1 convolution where the shape changes."""
@@ -118,7 +114,7 @@ class Basic(nn.Module):
         return F.relu(self.bn2(self.conv2(z)) + self.shortcut(x), inplace=True)
 
 
-class ResNet18(nn.Module):
+class ResNet18(Backbone):
     """ResNet-18 with a 3x3 stem, for 32x32 images.
 
     Args:
@@ -145,11 +141,7 @@ class ResNet18(nn.Module):
         """Feature maps before pooling, (B, 512, h, w)."""
         return self.stages(self.stem(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3))
-
-    @staticmethod
-    def released_name(name: str) -> str:
+    def released_name(self, name: str) -> str:
         """Our name of a tensor of the ResNet-18 of LBGAT and AT-BSL: ``layer2.0.shortcut.0.weight`` and the like."""
         if block := re.fullmatch(r"layer(\d)\.(\d)\.(.+)", name):
             return f"stages.{2 * (int(block[1]) - 1) + int(block[2])}.{block[3]}"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ltlib.errors import InputError, check_choice
@@ -133,7 +133,7 @@ def _code(method: type[Method]) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def _source(thing: object) -> str:
+def _source(thing: Callable) -> str:
     return textwrap.dedent(inspect.getsource(thing)).rstrip()
 
 

@@ -83,13 +83,15 @@ class Verdict:
         if self.supported:
             word = "lower" if self.claim.sign < 0 else "higher"
             return f"{where}, {self.better.label} has {word} {name} than {self.worse.label} ({spread})."
-        if d.low <= 0 <= d.high:
+        if d.holds_zero:
             return f"{where}, {d.n} seeds do not separate {pair} in {name} ({spread})."
         return (
             f"{where}, the opposite holds: {self.worse.label} is better than {self.better.label} in {name} ({spread})."
         )
 
-    def _points(self, value: float) -> str:
+    def _points(self, value: float | None) -> str:
+        if value is None:
+            return "unknown"
         return f"{100 * value:+.1f} points" if self.claim.metric.is_share else f"{value:+.3f}"
 
 
@@ -175,7 +177,7 @@ def verdict(claim: Claim, better: Row, worse: Row) -> Verdict:
     if difference.sd is None:
         return Verdict(claim, better, worse, difference, None, None)
     claimed = claim.sign * difference.mean > 0
-    supported = claimed and not difference.low <= 0 <= difference.high
+    supported = claimed and not difference.holds_zero
     needed = seeds_needed(abs(difference.mean), difference.sd) if claimed else None
     return Verdict(claim, better, worse, difference, supported, needed)
 

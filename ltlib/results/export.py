@@ -26,7 +26,7 @@ def export(run: Run, folder: Path, label: str, logits: bool = False) -> Path:
     Raises:
         InputError: the run is not finished, one of its files is damaged, or a file exists with other content.
     """
-    told = records.kept(run, label) | {"weights_sha256": weights_sha256(run)}
+    told: dict = records.kept(run, label) | {"weights_sha256": weights_sha256(run)}
     arrays = predictions.of_run(run, told.get("robust", []), logits=logits)
     file = folder / f"{told['id']}.json"
     content = (json.dumps(told, indent=1) + "\n").encode()

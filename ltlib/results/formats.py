@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ltlib import paths
 from ltlib.errors import InputError, one_line
 from ltlib.files import write_atomic
 
-Rows = Sequence[dict[str, object]]
+Rows = Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ltlib import paths
 from ltlib.data.longtail import class_counts
@@ -122,16 +123,14 @@ def read() -> list[Published]:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): run this in a checkout of the project.") from error
-    return [
-        Published(
-            **row
-            | {
-                "value": float(row["value"]) / 100,
-                "imbalance_factor": float(row["imbalance_factor"]) if row["imbalance_factor"] else None,
-            }
-        )
-        for row in rows
-    ]
+    return [_published(row) for row in rows]
+
+
+def _published(row: dict[str, str]) -> Published:
+    fields: dict[str, Any] = dict(row)
+    fields["value"] = float(row["value"]) / 100
+    fields["imbalance_factor"] = float(row["imbalance_factor"]) if row["imbalance_factor"] else None
+    return Published(**fields)
 
 
 def beside(records: Iterable[Record], metrics: Sequence[str] = COMPARED, rule: str | None = None) -> list[Pair]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,9 +92,14 @@ def classes(lines: Sequence[dict]) -> dict[str, Arrays]:
 
 
 def pack(found: dict[str, Arrays]) -> bytes:
-    """The content of an ``.npz`` file."""
+    """The content of an ``.npz`` file with all arrays."""
+    return npz(_flat(found))
+
+
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """The content of a compressed ``.npz`` file with these arrays."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **_flat(found))
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ltlib.data.longtail import default_rule
 from ltlib.experiments.attack import attack_command, attack_of
@@ -128,7 +129,7 @@ class Record:
     def imbalance(self) -> str:
         """``100``, ``step 100`` or ``natural``."""
         kind, factor = self.experiment["imbalance_type"], f"{self.experiment['imbalance_factor']:g}"
-        return {"exponential": factor, "step": f"step {factor}"}.get(kind, kind)
+        return factor if kind == "exponential" else f"step {factor}" if kind == "step" else kind
 
     @property
     def reported(self) -> str:
@@ -174,14 +175,14 @@ class Record:
         return predictions.unpack(file) if file.exists() else None
 
 
-def from_json(told: object, study: str, file: Path) -> Record:
+def from_json(told: dict, study: str, file: Path) -> Record:
     """A record from what its file holds; ``file`` is named where something is wrong.
 
     Raises:
         InputError: it is no record.
     """
     schema.check(told, "record", file)
-    fields = {name: told[name] for name in Record.__dataclass_fields__ if name in told}
+    fields: dict[str, Any] = {name: told[name] for name in Record.__dataclass_fields__ if name in told}
     robust = tuple(report_from_json(one, file) for one in told.get("robust", []))
     return Record(
         **fields | {"study": study, "label": one_spelling(told["label"]), "robust": robust, "folder": file.parent}
@@ -196,7 +197,7 @@ def report_from_json(told: dict, file: Path) -> Report:
     """
     schema.check(told, "robust report", file)
     names = tuple(told["attacks"])
-    fields = {name: told.get(name) for name in Report.__dataclass_fields__}
+    fields: dict[str, Any] = {name: told.get(name) for name in Report.__dataclass_fields__}
     return Report(**fields | {"attack": attack_of(told), "attacks": names, "told": told})
 
 

@@ -149,7 +149,7 @@ def kept(run: Run, label: str = "", say: Say | None = None) -> dict:
     info, file = run.info, run.folder / "run.json"
     if info.get("state") != "finished":
         raise InputError(f"Run {run.id} is {run.state}: only finished runs have results.")
-    told = {"label": label} | {name: info[name] for name in KEPT if name in info}
+    told: dict = {"label": label} | {name: info[name] for name in KEPT if name in info}
     schema.check(told, "record", file)
     told["label"] = label or own_label(told["experiment"])
     told["curve"] = _or_say(lambda: _curve(run), say) or dict(NO_CURVE)

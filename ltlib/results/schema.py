@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fastjsonschema
 
@@ -108,7 +109,7 @@ def _validator(what: str) -> Callable[[object], object]:
     return fastjsonschema.compile(SCHEMAS[what], use_default=False)
 
 
-def read_json(file: Path) -> object:
+def read_json(file: Path) -> Any:
     """The content of a JSON file.
 
     Raises:

@@ -92,7 +92,8 @@ class Row:
         if self.metric != ACCURACY:
             return None
         values = [record.best_epochs.get(by, {}).get("test_accuracy") for record in self.records]
-        return None if None in values else statistics.fmean(values)
+        known = [value for value in values if value is not None]
+        return statistics.fmean(known) if len(known) == len(values) else None
 
     def columns(self) -> dict[str, object]:
         """The row flat, for CSV and for data frames; lists stay lists."""

@@ -8,7 +8,6 @@ the confidence, and a point in the plane. The plane is the same for all epochs, 
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +27,7 @@ from ltlib.experiments.runs import Run
 from ltlib.files import write_atomic
 from ltlib.methods import Method
 from ltlib.paths import make_folder
-
-Arrays = dict[str, np.ndarray]
+from ltlib.results.predictions import Arrays, npz
 
 
 def compute(run: Run, per_class_images: int = 50) -> Arrays:
@@ -116,9 +114,7 @@ def write(arrays: Arrays, study: Path, run_id: str) -> Path:
     """Store a trajectory beside the records of a study; returns the file."""
     file = file_of(study, run_id)
     make_folder(file.parent, "--to")
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomic(file, buffer.getvalue())
+    write_atomic(file, npz(arrays))
     return file
 
 

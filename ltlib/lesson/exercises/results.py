@@ -6,6 +6,7 @@ import numpy as np
 
 from ltlib.lesson.exercises.exercise import WrongAnswer, exercise
 
+Number = float | np.floating
 T = 4.303  # the 97.5 % quantile of Student's t with two degrees of freedom
 
 
@@ -77,8 +78,8 @@ def _two_numbers(given) -> np.ndarray:
     return given
 
 
-def _around(mean: float, half: float) -> tuple[float, float]:
-    return mean - half, mean + half
+def _around(mean: Number, half: Number) -> tuple[float, float]:
+    return float(mean - half), float(mean + half)
 
 
 def _of_mean(values, t: float) -> tuple[float, float]:

@@ -34,11 +34,11 @@ def adversarial_example(
     change = x_adv - x
     size = np.abs(change).max()
     shown = change / (2 * size) + 0.5 if size else np.full_like(x, 0.5)
-    shown_names = class_names(names)
+    shown_names, was, became = class_names(names), int(before.argmax()), int(after.argmax())
     titles = (
-        f"{shown_names[before.argmax()]}, {before.max():.0%} confident",
+        f"{shown_names[was]}, {before.max():.0%} confident",
         f"change, at most {255 * size:.1f}/255\n{steps} steps (stretched)",
-        f"{shown_names[after.argmax()]}, {after.max():.0%} confident",
+        f"{shown_names[became]}, {after.max():.0%} confident",
     )
     for ax, image, title in zip(axes, (x, shown, x_adv), titles, strict=False):
         ax.imshow(image.transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
@@ -57,8 +57,8 @@ def adversarial_example(
     axes[3].legend(fontsize=8)
     return Picture(
         figure,
-        f"A {names[label]}, taken for {names[before.argmax()]} ({before.max():.0%}); changed by at most "
-        f"{255 * size:.1f}/255 in {steps} steps it is taken for {names[after.argmax()]} ({after.max():.0%}).",
+        f"A {names[label]}, taken for {names[was]} ({before.max():.0%}); changed by at most "
+        f"{255 * size:.1f}/255 in {steps} steps it is taken for {names[became]} ({after.max():.0%}).",
     )
 
 
@@ -97,7 +97,7 @@ def slices(panels: dict[str, np.ndarray], reach: float, epsilon: float) -> Pictu
     figure, axes = new_figure(4.2 * len(panels) + 0.6, 3.6, columns=len(panels), sharey=True)
     extent, words = 255 * reach * np.array([-1, 1]), []
     for ax, (name, margins) in zip(axes, panels.items(), strict=True):
-        along = np.linspace(*extent, len(margins))
+        along = np.linspace(extent[0], extent[1], len(margins))
         top = np.abs(margins).max() or 1.0
         filled = ax.contourf(along, along, margins, levels=np.linspace(-top, top, 21), cmap="RdBu")
         if margins.min() < 0 < margins.max():

@@ -51,10 +51,12 @@ def learning_curves(histories: dict[str, list[dict]]) -> Picture:
     """Training loss and test accuracy by epoch, one line per run."""
     figure, (left, right) = new_figure(9, 3.2, columns=2)
     for name, look in looks(histories).items():
-        history, shown = histories[name], look | {"label": plain(name)}
+        history = histories[name]
         left.plot([r["epoch"] for r in history], [r["loss"] for r in history], color=look["color"])
         measured = [r for r in history if "test_accuracy" in r]
-        right.plot([r["epoch"] for r in measured], [r["test_accuracy"] for r in measured], ms=3, **shown)
+        right.plot(
+            [r["epoch"] for r in measured], [r["test_accuracy"] for r in measured], ms=3, label=plain(name), **look
+        )
     left.set(xlabel="epoch", ylabel="training loss", title="Training loss")
     right.set(xlabel="epoch", ylabel="test accuracy", title="Test accuracy")
     per_cent(right.yaxis)
@@ -235,7 +237,7 @@ def spread(results: dict[str, dict[str, Sequence[float]]], ylabel: str, title: s
         means = [float(np.mean(values[place])) for place in places]
         for at, (place, mean) in enumerate(zip(places, means, strict=True)):
             x = at + (i - (len(results) - 1) / 2) * step
-            label = plain(name) if at == 0 else None
+            label = plain(name) if at == 0 else ""  # "": no entry in the legend
             ax.plot([x] * len(values[place]), values[place], "o", ms=4, color=colour, alpha=0.55)
             ax.hlines(mean, x - 0.4 * step, x + 0.4 * step, color=colour, lw=2.5, label=label)
             above = max(*values[place], mean)
@@ -298,9 +300,8 @@ def two_measures(
     means = []
     for name, look in looks(points).items():
         across, up = np.array(points[name]).T
-        look = look | {"ls": "none"}
-        ax.plot(across, up, ms=4, alpha=0.5, **look)
-        ax.plot(across.mean(), up.mean(), ms=10, mec="black", label=plain(name), **look)
+        ax.plot(across, up, ms=4, alpha=0.5, ls="none", **look)
+        ax.plot(across.mean(), up.mean(), ms=10, mec="black", ls="none", label=plain(name), **look)
         means.append(f"{name}: {words[0]} {across.mean():.1%}, {words[1]} {up.mean():.1%}")
     ax.set(xlabel=labels[0], ylabel=labels[1], title=plain(title))
     per_cent(ax.xaxis)

@@ -10,10 +10,12 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -24,14 +26,14 @@ from ltlib.lesson.figures import text
 COLOURS = sns.color_palette("colorblind").as_hex()  # colours that colour-blind readers tell apart
 GROUP_COLOURS = {"many": COLOURS[0], "medium": COLOURS[2], "few": COLOURS[3]}
 MARKERS = "os^DvP"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e5e5e5",
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "savefig.dpi": 100,
 }
 
@@ -59,13 +61,13 @@ class Picture:
 
 
 def new_figure(
-    width: float, height: float, columns: int = 1, rows: int = 1, **options: object
+    width: float, height: float, columns: int = 1, rows: int = 1, **options: Any
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure and its axes, outside pyplot: nothing is shown twice, and nothing stays in memory."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
-    return figure, axes
+    return figure, list(axes)
 
 
 def per_cent(axis: Axis) -> None:

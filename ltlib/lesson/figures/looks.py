@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from ltlib.lesson.figures.figure import COLOURS, MARKERS
 
@@ -33,11 +34,13 @@ def method_of(label: str) -> str | None:
     words = re.sub(r"[^a-z0-9]+", " ", label.lower()).strip()
     known = [*METHOD_COLOURS, *OTHER_NAMES]
     found = [name for name in known if words == name or words.startswith(f"{name} ")]
-    name = max(found, key=len, default=None)
+    if not found:
+        return None
+    name = max(found, key=len)
     return OTHER_NAMES.get(name, name)
 
 
-def looks(labels: Iterable[str]) -> dict[str, dict[str, str]]:
+def looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker of each label, as keywords of matplotlib.
 
     The colour is that of the method. Variants of one method in the same figure differ in their markers. Labels that

@@ -55,7 +55,7 @@ def _draw(ax: Axes, y: float, values: Sequence[float]) -> str:
     spread = interval(values)
     ax.plot(values, [y] * len(values), "o", ms=4.5, color=COLOURS[0], alpha=0.6, mew=0)
     ax.plot(spread.mean, y, "|", ms=12, mew=2.5, color="0.15")
-    if spread.low is None:
+    if spread.low is None or spread.high is None:
         return f"{spread.mean:.1%}, one seed"
     ax.plot([spread.low, spread.high], [y, y], color=COLOURS[3], lw=2, alpha=0.65, zorder=1)
     return f"{spread.mean:.1%} ({spread.low:.1%} to {spread.high:.1%})"
@@ -94,13 +94,13 @@ def wrong_orders(differences: Sequence[float], shares: Sequence[float], edges: S
         edges: of the ranges of differences, each a bar at the mean of its pairs; what is above the last is one more.
     """
     figure, (ax,) = new_figure(7, 3.6)
-    differences, shares = np.asarray(differences), np.asarray(shares)
+    apart, wrong = np.asarray(differences), np.asarray(shares)
     ticks, words = [], []
     for place, (low, high) in enumerate(itertools.pairwise([*edges, np.inf])):
-        inside = np.flatnonzero((differences >= low) & (differences < high))
-        mean = shares[inside].mean() if len(inside) else 0
+        inside = np.flatnonzero((apart >= low) & (apart < high))
+        mean = wrong[inside].mean() if len(inside) else 0
         ax.bar(place, mean, 0.86, color=COLOURS[0], alpha=0.25)
-        ax.plot(place + np.linspace(-0.36, 0.36, len(inside)), shares[inside], "o", ms=4, color=COLOURS[0], alpha=0.6)
+        ax.plot(place + np.linspace(-0.36, 0.36, len(inside)), wrong[inside], "o", ms=4, color=COLOURS[0], alpha=0.6)
         ax.text(place, 0.93, f"{mean:.0%}" if len(inside) else "no pair", ha="center")
         points = f"{100 * low:g} to {100 * high:g}" if high < np.inf else f"over {100 * low:g}"
         ticks.append(f"{points}\n({len(inside)} pairs)")
@@ -123,11 +123,11 @@ def chosen_epochs(histories: dict[str, list[dict]]) -> Picture:
     for ax, (name, history) in zip(axes, histories.items(), strict=True):
         looks = [line for line in history if "test_accuracy" in line]
         test = {line["epoch"]: line["test_accuracy"] for line in looks}
-        marks = {"last": looks[-1]["epoch"], "best on test": max(test, key=test.get)}
+        marks = {"last": looks[-1]["epoch"], "best on test": max(test, key=test.__getitem__)}
         ax.plot(list(test), list(test.values()), color="0.45", lw=1.2)
         if "validation_accuracy" in looks[0]:
             held_out = {line["epoch"]: line["validation_accuracy"] for line in looks}
-            marks["chosen on held-out images"] = max(held_out, key=held_out.get)
+            marks["chosen on held-out images"] = max(held_out, key=held_out.__getitem__)
         for i, (mark, epoch) in enumerate(marks.items()):
             look = {"ms": (13, 11, 6)[i], "mfc": "none" if i == 0 else COLOURS[i], "mew": 1.5}
             ax.plot(epoch, test[epoch], "o*s"[i], color=COLOURS[i], label=mark, ls="", **look)
@@ -156,7 +156,7 @@ def gains(rows: Sequence[Gain], title: str) -> Picture:
         marker = "s^Dv"[sources.index(row.source) % 4]
         ax.plot(ours.mean, y - 0.18, "o", ms=7, color=COLOURS[0], label="ours, with the 95% interval over seeds")
         ax.plot(row.theirs, y + 0.18, marker, ms=7, color=COLOURS[1], label=f"paper: {row.source}")
-        if ours.low is not None:
+        if ours.low is not None and ours.high is not None:
             ax.plot([ours.low, ours.high], [y - 0.18] * 2, color=COLOURS[0], lw=2, alpha=0.6)
         words.append(f"{row.label} ({row.study}): ours {_points(ours)}, theirs {100 * row.theirs:+.1f}")
     ax.axvline(0, color="0.4", lw=1)
@@ -171,5 +171,5 @@ def gains(rows: Sequence[Gain], title: str) -> Picture:
 
 
 def _points(gain: Interval) -> str:
-    inside = "" if gain.low is None else f" ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    inside = "" if gain.low is None or gain.high is None else f" ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     return f"{100 * gain.mean:+.1f}{inside}"

@@ -35,7 +35,8 @@ def class_names(names: Sequence[str]) -> list[str]:
 def choose_fonts(figure: Figure) -> None:
     """Give the figure the fonts that its texts need beside the usual one."""
     texts = figure.findobj(Text)
-    needed = sorted({_family(c) for text in texts for c in text.get_text() if not c.isspace()} - {MAIN, None})
+    families = {_family(c) for text in texts for c in text.get_text() if not c.isspace()}
+    needed = sorted(family for family in families if family and family != MAIN)
     if needed:
         for text in texts:
             text.set_fontfamily([MAIN, *needed])
