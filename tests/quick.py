@@ -14,6 +14,7 @@ from pathlib import Path
 ALWAYS = (
     "tests/test_layers.py",
     "tests/test_environment.py",
+    "tests/test_shape.py",
     "tests/notebooks/test_hygiene.py",
     "tests/notebooks/test_prose.py",
 )

@@ -137,6 +137,8 @@ class ConvolutionBranches(nn.Module):
 class ResLT(Method):
     """Residual branches over nested sets of classes.
 
+    The arguments are many because each of them is a name that overrides can use.
+
     Paper against code:
         - On CIFAR a branch is one BatchNorm instead of a 1x1 convolution (``transform``).
         - The sets of classes are fixed, the same at every imbalance factor (``groups="paper"``), and they are not the

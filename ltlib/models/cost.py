@@ -60,6 +60,7 @@ def _convolution_backward(
 ) -> int:
     """Each wanted gradient, of the input and of the weights, costs what the forward pass costs.
 
-    torch's own count multiplies that of the weights by the number of groups, 32 in a ResNeXt.
+    torch's own count multiplies that of the weights by the number of groups, 32 in a ResNeXt. The arguments are many
+    because they are those of torch's operator.
     """
     return (wanted[0] + wanted[1]) * conv_flop_count(x, weight, gradient, transposed)

@@ -92,6 +92,7 @@ def fuse(optimizer: torch.optim.SGD, skip: Tensor) -> None:
 
     The momentum starts at zero here. The kernel would make it in its first step, but not fill it if that is left out.
     """
+    # The fused kernel reads this attribute, which the stub of torch does not declare.
     optimizer.found_inf = skip  # pyright: ignore[reportAttributeAccessIssue]
     for group in optimizer.param_groups:
         for p in group["params"] if group["momentum"] else ():

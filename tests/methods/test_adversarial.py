@@ -190,7 +190,7 @@ def test_bad_natural_runs_are_refused():
     ("name", "own", "message"),
     [
         ("at", {"attack": "ce"}, "attack 'ce' is not known"),
-        ("at", {"epsilon": -1.0}, "epsilon must be at least 0"),
+        ("at", {"epsilon": -1.0}, "epsilon must be a finite number, at least 0"),
         ("at", {"attack_steps": 0}, "steps and restarts must be at least 1"),
         ("at", {"ema": 1.0}, "ema must be at least 0 and below 1; got 1.0"),
         ("at", {"ramp": -1.0}, "ramp must be at least 0; got -1.0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def box(
-    ax: Axes, at: tuple[float, float], size: tuple[float, float], text: str, colour: str = "white", **options: object
+    ax: Axes, at: tuple[float, float], size: tuple[float, float], text: str, colour: str = "white", **options: Any
 ) -> None:
     """A rounded box with a text.
 
@@ -40,7 +41,7 @@ def box(
         colour: inside.
         options: of the outline, such as ``ls="--"``.
     """
-    look = {"fc": colour, "ec": INK, "lw": 1.1} | options
+    look: dict[str, Any] = {"fc": colour, "ec": INK, "lw": 1.1} | options
     ax.add_patch(FancyBboxPatch(at, *size, boxstyle="round,pad=0,rounding_size=0.07", **look))
     ax.text(at[0] + size[0] / 2, at[1] + size[1] / 2, text, ha="center", va="center", fontsize=9, color=INK)
 
@@ -52,7 +53,7 @@ def arrow(
     text: str = "",
     bend: float = 0.0,
     above: float = 0.08,
-    **options: object,
+    **options: Any,
 ) -> None:
     """An arrow, with a text over its middle.
 
@@ -64,16 +65,18 @@ def arrow(
         above: how far the text is over the middle.
         options: of the arrow, such as ``color`` and ``ls``.
     """
-    look = {"color": INK, "lw": 1.3, "arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 1, "shrinkB": 1} | options
+    look: dict[str, Any] = {"color": INK, "lw": 1.3, "arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 1}
+    look |= {"shrinkB": 1} | options
     ax.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **look))
     if text:
         middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + above
         ax.text(*middle, text, ha="center", va="bottom", fontsize=8, color=look["color"])
 
 
-def note(ax: Axes, at: tuple[float, float], text: str, **options: object) -> None:
+def note(ax: Axes, at: tuple[float, float], text: str, **options: Any) -> None:
     """A text of its own."""
-    ax.text(*at, text, **({"fontsize": 8.5, "color": INK, "va": "center", "ha": "left"} | options))
+    look: dict[str, Any] = {"fontsize": 8.5, "color": INK, "va": "center", "ha": "left"} | options
+    ax.text(*at, text, **look)
 
 
 def tiles(ax: Axes, at: tuple[float, float], labels: Sequence[tuple[int, str]], side: float = 0.24) -> None:
