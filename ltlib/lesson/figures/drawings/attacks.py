@@ -46,7 +46,9 @@ def ball() -> Picture:
     grid = np.stack(np.meshgrid(side, side), axis=-1)
     ax.contourf(side, side, margin(grid), levels=[-9, 0, 9], colors=["#f6d5c3", "#d5e8f4"])
     ax.contour(side, side, margin(grid), levels=[0], colors=INK, linewidths=1.6)
-    ax.add_patch(Rectangle((CENTRE[0] - RADIUS, CENTRE[1] - RADIUS), 2 * RADIUS, 2 * RADIUS, fill=False, ls="--", lw=1.5, ec=INK))
+    ax.add_patch(
+        Rectangle((CENTRE[0] - RADIUS, CENTRE[1] - RADIUS), 2 * RADIUS, 2 * RADIUS, fill=False, ls="--", lw=1.5, ec=INK)
+    )
     path = pgd_path(CENTRE + np.array([-0.09, -0.12]))
     ax.plot(*path.T, "o-", color=GRADIENT, ms=4, lw=1.4, label="steps of PGD, projected back into the ball")
     ax.plot(*CENTRE, "o", color=INK, ms=7)
