@@ -73,5 +73,6 @@ html_theme_options = {
     "logo": {"text": project},
 }
 html_sidebars = {"index": [], "evidence": []}  # nothing is below them
+html_show_search_summary = False  # a page that is opened from a disk cannot fetch the others
 html_show_sourcelink = False
 html_copy_source = False

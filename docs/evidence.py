@@ -36,7 +36,7 @@ def evidence(stored: Sequence[Record] | None = None) -> dict[str, object]:
     return {
         "own": [_own(row, pairs.get(_key(row), [])) for row in rows],
         "published": [_published(line) for line in papers.read()],
-        "runs": {record.id: _run(record) for record in stored},
+        "runs": {_place(record): _run(record) for record in stored},
     }
 
 
@@ -60,7 +60,7 @@ def _own(row: Row, pairs: list[papers.Pair]) -> dict[str, object]:
         "low": row.spread.low,
         "high": row.spread.high,
         "values": list(row.values),
-        "runs": [record.id for record in row.records],
+        "runs": [_place(record) for record in row.records],
         "command": columns["command"],
         "attack command": columns["attack command"],
         "papers": [
@@ -92,6 +92,11 @@ def _published(line: papers.Published) -> dict[str, object]:
         "source": line.source,
         "verified": line.verified,
     }
+
+
+def _place(record: Record) -> str:
+    """Where a record is stored. Two studies can hold runs of one id that were trained on different machines."""
+    return f"{record.study}/{record.id}"
 
 
 def _run(record: Record) -> dict[str, object]:

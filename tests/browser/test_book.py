@@ -104,12 +104,16 @@ def test_a_term_of_the_glossary_shows_its_definition(page):
     definition = opened.locator(".term-definition")
     assert not definition.is_visible()
     for term_shown in (term, opened.locator("a.term").last):
+        term_shown.scroll_into_view_if_needed()
+        opened.wait_for_timeout(500)  # scrolling hides it
         term_shown.hover()
         definition.wait_for(state="visible")
         box = definition.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 1366
         assert 0 <= box["y"] <= box["y"] + box["height"] <= 900
+    term.scroll_into_view_if_needed()
+    opened.wait_for_timeout(500)
     term.hover()
     assert "confidence" in definition.inner_text()
     opened.mouse.move(0, 0)
@@ -140,7 +144,7 @@ def test_a_slider_moves_without_a_kernel(page, book, tmp_path, monkeypatch):
     )
     stored = json.loads((frames / f"{metadata['frames']}.json").read_text(encoding="utf-8"))["frames"]
     opened = page("notebooks/made_up.html")
-    image, slider = opened.locator("div.frames img"), opened.get_by_label("n")
+    image, slider = opened.locator("div.frames img"), opened.get_by_label("n", exact=True)
 
     def shows() -> int:
         return stored.index(image.get_attribute("src").removeprefix("data:image/png;base64,"))
@@ -202,7 +206,7 @@ def test_every_number_of_the_explorer_is_that_of_the_stored_files(book):
     data = json.loads(text.removeprefix("window.EVIDENCE = ").rstrip(";\n"))
     stored = {}
     for file in (paths.project() / "data" / "reference_runs").glob("*/*.json"):
-        stored[file.stem] = json.loads(file.read_text())
+        stored[f"{file.parent.name}/{file.stem}"] = json.loads(file.read_text(encoding="utf-8"))
     assert {run for row in data["own"] for run in row["runs"]} <= set(stored)
     keys = {"accuracy": "accuracy", "ECE": "ece", "NLL": "nll", "worst class": "worst_class_accuracy"}
     compared = 0
