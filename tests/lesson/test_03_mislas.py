@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from ltlib import paths
+from ltlib.data.longtail import shot_groups
+from ltlib.errors import InputError
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 from ltlib.results import records
+from ltlib.results.views import summary
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,44 @@ def test_the_text_names_the_images_that_the_runs_had():
     (counts,) = counts
     assert f"{sum(counts):,} " in text
     assert f", {max(counts)} of them in the largest class" in text
+
+
+def test_violins_have_the_images_of_each_group_and_their_mean():
+    # Two images of the head with confidence .9 and .7, one of the tail with .6.
+    logits = np.log(np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32))
+    groups = {"many": np.array([0]), "few": np.array([1])}
+    picture = figures.mislas.probability_by_group({"net": (logits, np.array([0, 0, 1]))}, groups)
+    assert picture.text.endswith("means: net: many 80.0%, few 60.0%.")
+    (ax,) = picture.figure.axes
+    means = next(c for c in ax.collections if c.get_label() != "" and len(c.get_paths()) == 2)
+    assert sorted(path.vertices[0, 1] for path in means.get_paths()) == pytest.approx([0.6, 0.8], abs=1e-6)
+    with pytest.raises(InputError, match="No test image is of the group 'medium'"):
+        figures.mislas.probability_by_group({"net": (logits, np.array([0, 0, 1]))}, {"medium": np.array([5])})
+
+
+def test_violins_of_a_stored_study_have_the_confidence_of_its_records():
+    (record,) = [r for r in records.read("smoothing_glyphs") if (r.label, r.seed) == ("concave, head 0.1", 0)]
+    test = record.predictions["test"]
+    groups = shot_groups(np.array(record.data["counts"]), "papers")
+    picture = figures.mislas.probability_by_group({"net": (test["logits"].astype(np.float32), test["labels"])}, groups)
+    for group, told in record.metrics["groups"]["papers"].items():  # confidence = accuracy + gap
+        assert f"{group} {told['accuracy'] + told['confidence_gap']:.1%}" in picture.text
+
+
+def test_weight_norms_are_drawn_against_the_counts():
+    counts = np.array([500, 50, 5])
+    picture = figures.mislas.weight_norms({"cRT": np.array([2.0, 1.5, 1.0])}, counts)
+    (line,) = picture.figure.axes[0].lines
+    assert line.get_xdata().tolist() == [500, 50, 5]
+    assert line.get_ydata().tolist() == [2.0, 1.5, 1.0]
+    assert "largest 2.00, smallest 1.00" in picture.text
+
+
+def test_the_shape_of_the_smoothing_changes_calibration_and_hardly_accuracy():
+    rows = {row["label"]: row for row in summary(records.read("smoothing_glyphs"))}
+    assert all(row["n"] == 3 for row in rows.values())
+    little = [row for label, row in rows.items() if label.endswith("head 0.1")]
+    assert len(little) == 5
+    assert all(abs(row["accuracy"] - rows["no smoothing"]["accuracy"]) < 0.005 for row in little)
+    assert min(little, key=lambda row: row["ECE"])["label"] == "concave, head 0.1"
+    assert all(row["ECE"] < rows["no smoothing"]["ECE"] for row in little)

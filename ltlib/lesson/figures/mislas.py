@@ -1,4 +1,4 @@
-"""The figures of lesson 03: confidence by class, smoothing, logit gaps, BatchNorm, scales."""
+"""The figures of lesson 03: confidence by class and group, smoothing, logit gaps, BatchNorm, scales, weight norms."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ltlib.errors import InputError
 from ltlib.evaluation import calibration
-from ltlib.lesson.figures.figure import COLOURS, Picture, class_axis, new_figure, per_cent, side_by_side
+from ltlib.lesson.figures.figure import (
+    COLOURS,
+    GROUP_COLOURS,
+    Picture,
+    class_axis,
+    listing,
+    mean_of,
+    new_figure,
+    per_cent,
+    side_by_side,
+)
 from ltlib.lesson.figures.looks import looks
 from ltlib.lesson.figures.text import plain
 
@@ -121,3 +132,56 @@ def scales(learnt: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
     ax.legend()
     words = "; ".join(f"{n}: head {v[0]:.2f}, tail {v[-1]:.2f}" for n, v in learnt.items())
     return Picture(figure, f"Learnt scale against class size. {words}.")
+
+
+def probability_by_group(
+    predictions: dict[str, tuple[np.ndarray, np.ndarray]], groups: dict[str, np.ndarray]
+) -> Picture:
+    """Violins of the probability of the predicted class, for the test images of each group; a bar marks the mean.
+
+    Args:
+        predictions: network -> logits (N, K) and labels (N,).
+        groups: name -> its classes, as ``shot_groups`` gives them.
+
+    Raises:
+        InputError: a group has no test image.
+    """
+    figure, axes = new_figure(3.4 * len(predictions), 3.3, columns=len(predictions), sharey=True)
+    words = []
+    for ax, (name, (logits, labels)) in zip(axes, predictions.items(), strict=True):
+        confidence, _ = calibration.confidence_and_correct(calibration.probabilities(logits), labels)
+        parts = {group: confidence[np.isin(labels, classes)] for group, classes in groups.items()}
+        if empty := [group for group, values in parts.items() if not len(values)]:
+            raise InputError(f"No test image is of the group {empty[0]!r}: leave it out.")
+        bodies = ax.violinplot(list(parts.values()), showmeans=True, showextrema=False, widths=0.8)
+        for body, group in zip(bodies["bodies"], parts, strict=True):
+            body.set(facecolor=GROUP_COLOURS.get(group, COLOURS[0]), alpha=0.6)
+        bodies["cmeans"].set_color("0.2")
+        ax.set_xticks(range(1, len(parts) + 1), list(parts))
+        ax.set(ylim=(0, 1.03), title=plain(name))
+        per_cent(ax.yaxis)
+        words.append(f"{name}: {listing({group: mean_of(values) for group, values in parts.items()})}")
+    axes[0].set_ylabel("probability of the predicted class")
+    return Picture(figure, f"Probability of the predicted class by group; means: {'; '.join(words)}.")
+
+
+def weight_norms(norms: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
+    """The length of each row of the classifier against the training images of its class.
+
+    Args:
+        norms: network -> ||w_k|| (K,), see ``Method.weight_norms``: the scale of stage 2 is in them.
+        counts: (K,) training images of each class.
+    """
+    figure, (ax,) = new_figure(6.5, 3.2)
+    for name, look in looks(norms).items():
+        ax.plot(counts, norms[name], ms=5, label=plain(name), **look)
+    ax.set(
+        xscale="log",
+        xlabel="training images of the class",
+        ylabel=r"length of its row $\|w_k\|$",
+        title="Weight norms of the classifier",
+        ylim=(0, None),
+    )
+    ax.legend()
+    words = "; ".join(f"{n}: largest {v.max():.2f}, smallest {v.min():.2f}" for n, v in norms.items())
+    return Picture(figure, f"Length of each row of the classifier against class size. {words}.")
