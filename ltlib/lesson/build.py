@@ -67,7 +67,7 @@ def execute(notebook: NotebookNode, folder: Path, runs: str) -> None:
         "LTLIB_FRAMES": os.environ.get("LTLIB_FRAMES") or str(paths.project() / "docs" / "frames"),
     }
     resources = {"metadata": {"path": str(folder)}}
-    options = {"timeout": 600, "kernel_name": "python3", "kernel_manager_class": OwnKernel, "coalesce_streams": True}
+    options = {"timeout": 1800, "kernel_name": "python3", "kernel_manager_class": OwnKernel, "coalesce_streams": True}
     NotebookClient(notebook, resources=resources, **options).execute(env=environment)
 
 
