@@ -40,7 +40,12 @@ def main(names: list[str], run: bool = True) -> None:
         if run:
             with tempfile.TemporaryDirectory() as runs:
                 execute(notebook, folder, runs)
-                clean(notebook, {f"{paths.project()}{os.sep}": "", str(paths.project()): ".", runs: "runs"})
+                own = {
+                    str(paths.cache_root()): "data/cache",
+                    f"{paths.project()}{os.sep}": "",
+                    str(paths.project()): ".",
+                }
+                clean(notebook, own | {runs: "runs"})
         slides.prepare(notebook)
         nbformat.validate(notebook)
         nbformat.write(notebook, file)
