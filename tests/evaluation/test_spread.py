@@ -44,6 +44,14 @@ def test_pairs_are_scipys_paired_test():
 
 
 @pytest.mark.parametrize(
+    ("values", "holds"),
+    [([0.5], None), ([-1, 0, 1], True), ([0, 0], True), ([1, 1.1, 1.2], False), ([-1, -1.1, -1.2], False)],
+)
+def test_whether_an_interval_holds_zero(values, holds):
+    assert interval(values).holds_zero is holds
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: interval([]), "at least one value"),

@@ -19,6 +19,7 @@ from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.imported import import_run
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
+from ltlib.methods import METHODS
 
 K = 10
 
@@ -215,6 +216,13 @@ def test_names_of_the_deeper_networks():
     ):
         assert backbone.released_name(theirs) == ours
         assert ours in backbone.state_dict()
+
+
+def test_a_backbone_of_which_nothing_was_released_is_refused():
+    with torch.device("meta"):
+        backbone = models.BACKBONES["preact_resnet18"]()
+    with pytest.raises(InputError, match="No released checkpoint has the backbone PreActResNet18"):
+        METHODS["cross_entropy"].released_name("conv1.weight", backbone)
 
 
 class Code:

@@ -1,5 +1,6 @@
 """Run folders that are damaged, foreign or looked at while they are trained."""
 
+import fcntl
 import json
 import os
 import threading
@@ -162,7 +163,7 @@ def test_lookers_do_not_see_each_other(run):
     with run.locked():
         pass
     with open(run.folder / ".lock") as file:
-        runs.fcntl.flock(file, runs.fcntl.LOCK_SH)
+        fcntl.flock(file, fcntl.LOCK_SH)
         assert not run.in_use()
 
 
@@ -170,7 +171,7 @@ def test_a_start_waits_for_the_end_of_a_look(run):
     with run.locked():
         pass
     look = open(run.folder / ".lock")  # noqa: SIM115 (closed by the timer)
-    runs.fcntl.flock(look, runs.fcntl.LOCK_SH)
+    fcntl.flock(look, fcntl.LOCK_SH)
     threading.Timer(0.2, look.close).start()
     with run.locked():
         assert run.in_use()
