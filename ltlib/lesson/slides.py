@@ -49,7 +49,7 @@ def slide_types(cells: list[NotebookNode]) -> Iterator[str]:
     What a cell has computed stays on the slide of the cell before it as long as both fit: its word is empty.
     """
     filled = 0.0
-    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+    for cell, following in zip(cells, [*cells[1:], None], strict=False):  # a notebook may have no cell
         if cell.cell_type == "markdown":
             kind, height = _of_markdown(cell, following), _lines(cell.source)
         else:
