@@ -89,11 +89,10 @@ class Exercise:
     def marked(self) -> tuple[str, str]:
         """Two code cells for nbgrader: the function with its body marked as the solution, and its test."""
         source, function = self._parsed()
-        lines = source.splitlines()[function.lineno - 1 :]
-        kept = function.body[0].end_lineno - function.lineno + 1  # the docstring
+        lines, last_kept = source.splitlines(), function.body[0].end_lineno  # the docstring
         marks = "    ### BEGIN SOLUTION", "    ### END SOLUTION"
         numpy = ["import numpy as np", "", ""] if "np." in source else []
-        cell = "\n".join([*numpy, *lines[:kept], marks[0], *lines[kept:], marks[1]])
+        cell = "\n".join([*numpy, *lines[function.lineno - 1 : last_kept], marks[0], *lines[last_kept:], marks[1]])
         test = f'from ltlib.lesson.exercises import EXERCISES\n\nEXERCISES["{self.name}"]({self.name}, required=True)'
         return cell, test
 

@@ -102,6 +102,6 @@ def side_by_side(count: int, i: int, width: float = 0.8) -> float:
     return (i - (count - 1) / 2) * width / count
 
 
-def mean_of(values: Sequence[float]) -> float:
+def mean_of(values: Sequence[float] | np.ndarray) -> float:
     """The mean as a Python float."""
     return float(np.mean(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -153,7 +154,7 @@ def probability_by_group(
         parts = {group: confidence[np.isin(labels, classes)] for group, classes in groups.items()}
         if empty := [group for group, values in parts.items() if not len(values)]:
             raise InputError(f"No test image is of the group {empty[0]!r}: leave it out.")
-        bodies = ax.violinplot(list(parts.values()), showmeans=True, showextrema=False, widths=0.8)
+        bodies: dict[str, Any] = ax.violinplot(list(parts.values()), showmeans=True, showextrema=False, widths=0.8)
         for body, group in zip(bodies["bodies"], parts, strict=True):
             body.set(facecolor=GROUP_COLOURS.get(group, COLOURS[0]), alpha=0.6)
         bodies["cmeans"].set_color("0.2")
