@@ -9,6 +9,8 @@ import pytest
 from ltlib import doctor, paths
 from ltlib.__main__ import main
 from ltlib.errors import InputError, from_system
+from ltlib.experiments.execute import execute
+from ltlib.experiments.experiment import Experiment
 
 
 def command(*arguments, **environment):
@@ -26,7 +28,7 @@ def test_without_docstrings_everything_starts():
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_without_unicode_shows_a_substitute(encoding):
-    code = "import ltlib.__main__ as m\nm.doctor = lambda: print('74 ± 1 → λ')\nm.main(['doctor'])"
+    code = "import ltlib.__main__ as m\nm.COMMANDS['doctor'] = lambda: print('74 ± 1 → λ')\nm.main(['doctor'])"
     found = command("-c", code, PYTHONIOENCODING=f"{encoding}:strict")
     assert found.returncode == 0, found.stderr
     assert found.stdout.decode(encoding).strip() == {"ascii": "74 ? 1 ? ?", "latin-1": "74 ± 1 ? ?"}[encoding]
@@ -94,3 +96,77 @@ def test_the_doctor_never_raises(monkeypatch):
     lines = doctor.examine()
     assert "!! torch: RuntimeError: CUDA is \\x1b[31mbroken" in lines
     assert any(line.startswith("!! data: RuntimeError") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "--help"), b"--overrides"),
+        (("train", "--profile", "smoke", "--dry-run"), b"cross_entropy-glyphs"),
+        (("explain", "mislas"), b"MiSLAS"),
+        (("doctor",), b"data found"),
+    ],
+)
+def test_without_docstrings_what_is_made_of_docstrings_still_works(arguments, expected):
+    found = command("-OO", "-m", "ltlib", *arguments)
+    assert found.returncode == 0, found.stderr
+    assert expected in found.stdout
+
+
+@pytest.fixture
+def finished_on_a_read_only_disk(small_disk, monkeypatch):
+    """A run store with one finished run, on a disk that can no longer be written."""
+    disk = small_disk("size=20m")
+    monkeypatch.setenv("LTLIB_RUNS", str(disk))
+    run = execute(Experiment(profile="smoke", imbalance_factor=1, overrides="n_max=4, epochs=1"))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True, check=True)
+    before = {file: file.stat().st_mtime_ns for file in disk.rglob("*")}
+    yield run
+    assert {file: file.stat().st_mtime_ns for file in disk.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["runs", "list"], "cross_entropy-glyphs-if1-smoke-s0"),
+        (["runs", "show", "cross"], "accuracy"),
+        (["results", "--study", "runs"], "n_max=4"),
+        (["evaluate", "cross", "--prior", "forward:50"], "forward:50"),
+        (
+            ["train", "--profile", "smoke", "--imbalance-factor", "1", "--overrides", "n_max=4,epochs=1"],
+            "everything is",
+        ),
+    ],
+)
+def test_a_run_on_a_read_only_disk_can_be_looked_at(finished_on_a_read_only_disk, arguments, expected, capsys):
+    assert main(arguments) == 0
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--profile", "smoke", "--seed", "1"],
+        ["results", "--study", "runs", "--to", "DISK/table.csv"],
+        ["runs", "export", "cross", "--to", "DISK/exported"],
+        ["robust", "cross", "--attack", "pgd20", "--images", "4"],
+    ],
+)
+def test_what_must_be_written_to_a_read_only_disk_is_one_sentence(finished_on_a_read_only_disk, arguments, capsys):
+    disk = str(finished_on_a_read_only_disk.folder.parent)
+    assert main([word.replace("DISK", disk) for word in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "(Read-only file system)" in said
+    assert disk in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "\u732b".encode(), b"a\nb", b"-x", b"$(id)", b"a,b=c", b"sp ace", b"'\""])
+def test_a_folder_with_an_odd_name_holds_runs(tmp_path, name, monkeypatch, capsys):
+    folder = os.path.join(os.fsencode(tmp_path), name)
+    monkeypatch.setenv("LTLIB_RUNS", os.fsdecode(folder))
+    assert main(["train", "--profile", "smoke", "--imbalance-factor", "1", "--overrides", "n_max=4,epochs=1"]) == 0
+    assert main(["runs", "list"]) == 0
+    assert len(os.listdir(folder)) == 1
+    assert "cross_entropy-glyphs-if1-smoke-s0" in capsys.readouterr().out
