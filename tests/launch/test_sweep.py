@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import pytest
@@ -323,3 +324,76 @@ def test_a_run_ends_with_the_run_that_it_starts_from(capsys):
     assert [task.state for task in tasks] == ["failed", "running", "failed"]
     assert tasks[0].reason == f"It starts from {tasks[2].run.id}, which is not finished (failed)."
     assert work.waiting == []
+
+
+def test_no_more_runs_are_started_than_workers_are_free():
+    tasks, crew = tasks_of([smoke(seed=seed) for seed in range(5)]), FakeCrew()
+    work = _Sweep(tasks, Options(), None)
+    work._start(crew)
+    work._start(crew)
+    assert len(crew.started) == len(work.running) == 3
+    assert work.waiting == tasks[3:]
+
+
+def test_a_source_in_use_elsewhere_ends_what_starts_from_it():
+    tasks, crew = chain(), FakeCrew()
+    tasks[2].state = "in use"
+    work = _Sweep(tasks, Options(), None)
+    work._start(crew)
+    assert crew.started == ["cross_entropy"]
+    assert (tasks[0].state, work.waiting) == ("failed", [])
+    assert tasks[0].reason.endswith("which is not finished (in use).")
+
+
+@pytest.mark.parametrize(
+    ("answer", "attempts", "state"),
+    [
+        ({"reason": "A disk broke."}, 1, "to be tried again"),
+        ({"reason": "A disk broke."}, 2, "failed"),
+        ({"reason": "Bad.", "hopeless": True}, 1, "failed"),
+        ({"reason": "In use.", "in_use": True}, 1, "in use"),
+        ({"reason": "In use.", "in_use": True}, 2, "failed"),  # by the kernel of our own killed worker
+    ],
+)
+def test_what_an_answer_makes_of_a_task(answer, attempts, state):
+    (task,) = tasks_of([SMOKE])
+    work = _Sweep([task], Options(retries=1), None)
+    work.waiting.clear()
+    task.attempts = attempts
+    work._settle(task, answered(**answer))
+    assert task.state == state
+    assert (work.waiting == [task]) == (state == "to be tried again")
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(0, "to be tried again"), (3600, "in use")])
+def test_a_run_still_in_use_after_its_worker_died_is_waited_for_and_then_left(monkeypatch, seconds, state):
+    (task,) = tasks_of([SMOKE])
+    crew, work = FakeCrew(), _Sweep([task], Options(), None)
+    task.attempts, task.state = 1, "to be tried again"
+    work.ended[task.run.id] = time.monotonic() - seconds
+    monkeypatch.setattr(type(task.run), "in_use", lambda run: True)
+    work._start(crew)
+    assert crew.started == []
+    assert task.state == state
+    assert (task.run.id in work.over) == (state == "in use")
+
+
+@pytest.mark.parametrize(
+    ("error", "hopeless"), [("InputError", True), ("TrainingStopped", True), ("RunInUse", False), ("OSError", False)]
+)
+def test_a_run_that_would_fail_alike_is_not_tried_again(monkeypatch, tmp_path, error, hopeless):
+    failed = sweep_workers.CellFailed.__new__(sweep_workers.CellFailed)
+    failed.error = error
+
+    def fails(*arguments):
+        raise failed
+
+    monkeypatch.setattr(sweep_workers, "fill_in", fails)
+    found = sweep_workers.attempt({}, str(tmp_path / "report.ipynb"), {})
+    assert (found.hopeless, found.in_use) == (hopeless, error == "RunInUse")
+
+
+def test_a_cancelled_run_means_that_the_scheduler_is_gone():
+    future = type("Future", (), {"cancelled": lambda self: True})()
+    with pytest.raises(InputError, match="scheduler is gone"):
+        sweep_workers.Crew(None, Options(gpus=0)).answer(future)
