@@ -158,6 +158,20 @@ class Engine:
         with self.eager():
             return predict(self.method, images)
 
+    def _finite(self, logits: Tensor) -> Tensor:
+        """These logits of test or held-out images.
+
+        Raises:
+            TrainingStopped: one of them is not finite, although every loss was; see :meth:`_checked_state`.
+        """
+        if not torch.isfinite(logits).all():
+            bad = checkpoint.not_finite({"method": self.method.state_dict()}) or "a logit"
+            raise TrainingStopped(
+                f"Training stopped after stage {self.stage.name!r}, epoch {len(self.history) + 1}: {bad} is not "
+                f"finite. The checkpoint of the epoch before is kept; try a lower lr or precision=float32."
+            )
+        return logits
+
     def _checked_state(self) -> dict:
         """The state on the host.
 
@@ -220,7 +234,7 @@ class Engine:
         if number % self.options.evaluate_every == 0 or number == self.total_epochs:
             with self.eager():
                 for name, (x, *_) in self.evaluate.items():
-                    logits, y = predict(self.method, x), self.truth[name]
+                    logits, y = self._finite(predict(self.method, x)), self.truth[name]
                     record[f"{name}_accuracy"] = accuracy(logits, y)
                     if name == "test" and logits.shape[1] <= CLASSES_PER_EPOCH:
                         record["class_accuracy"], record["class_confidence"] = per_class(logits, y)

@@ -191,7 +191,7 @@ def test_lists_of_the_published_sizes_are_taken(name, decoded, tmp_path):
     write_published_sizes(tmp_path, preset)
     data = load_lists(name, data_dir=str(tmp_path), image_size=256)
     assert (data.name, data.mean, data.std) == (name, preset.mean, preset.std)
-    assert decoded["how"] == {"side": 256, "how": "resize"}
+    assert decoded["how"] == {"side": 256, "how": "resize", "whole": 0}
     assert len(decoded["listing"].train) == preset.train_images
     assert len(decoded["listing"].test) == preset.test_images
     assert decoded["listing"].class_names[1] == "c1"

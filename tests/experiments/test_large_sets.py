@@ -155,14 +155,14 @@ def test_reslt_learns_on_the_large_networks():
 
 
 @pytest.mark.parametrize(
-    ("method", "lr", "schedule"),
-    [("at", 0.1, "step_trades"), ("trades", 0.1, "step_trades"), ("lbgat", 0.01, "step_lbgat")],
+    ("method", "lr", "schedule", "epochs"),
+    [("at", 0.1, "step_trades", 100), ("trades", 0.1, "step_trades", 76), ("lbgat", 0.01, "step_lbgat", 100)],
 )
-def test_adversarial_recipe_on_tiny_imagenet(method, lr, schedule):
+def test_adversarial_recipe_on_tiny_imagenet(method, lr, schedule, epochs):
     recipe, own = paper(method, "tiny_imagenet")
     assert recipe == Recipe(
         backbone="wrn34_10",
-        epochs=100,
+        epochs=epochs,
         batch_size=128,
         lr=lr,
         momentum=0.9,

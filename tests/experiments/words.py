@@ -36,6 +36,7 @@ def with_comments(cell: str) -> str:
         if line[1] not in FIELDS:
             return line[0]
         first = said[line[1]].split(". ")[0].rstrip(".").replace("``", "")
+        first = first.partition(", such as ")[0]  # papermill reads no = in a comment
         if len(CHOICES.get(line[1], ())) in (2, 3):
             first += f": {', '.join(CHOICES[line[1]])}"
         return f"{line[0].partition('  # ')[0]}  # {first}"
