@@ -14,20 +14,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import logging
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
+from traitlets.log import get_logger
 
 from ltlib import paths
 from ltlib.errors import InputError, check_choice, one_line
@@ -147,13 +152,28 @@ def grade(file: Path, profile: str = "smoke", limit: int = 60, content: bytes | 
     """
     try:
         text = (_bytes(file) if content is None else content).decode("utf-8")
-        notebook = nbformat.reads(text, as_version=4)
+        with _quiet_reader():
+            notebook = nbformat.reads(text, as_version=4)
         names = exercises_of(notebook)
     except Exception as error:  # students hand in whatever there is
         return [Verdict(str(file), "", "unreadable", _line(error))]
     probes = insert_checks(notebook, names)
     stopped = run(notebook, file.parent, profile, limit)
     return [Verdict(str(file), name, *judge(name, probes.get(name), stopped)) for name in names]
+
+
+@contextlib.contextmanager
+def _quiet_reader() -> Iterator[None]:
+    """nbformat logs what is wrong together with the student's own content, which may hold anything.
+
+    The verdict says what is wrong.
+    """
+    logger = cast(logging.Logger, get_logger())
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def exercises_of(notebook: NotebookNode) -> list[str]:

@@ -1,6 +1,7 @@
 """Grading: whatever students hand in, each exercise gets the verdict it deserves, and the next one its turn."""
 
 import csv
+import json
 import os
 import sys
 
@@ -313,3 +314,13 @@ def test_a_formula_in_a_name_is_no_formula_in_the_table(tmp_path, monkeypatch):
     assert grading.main([bad.name, "--csv", str(table)]) == 1
     (row,) = csv.DictReader(table.open())
     assert row["notebook"][0] not in "=+-@"
+
+
+def test_what_a_broken_notebook_holds_is_not_logged(tmp_path, caplog):
+    """Such a log repeats the student's content, in full and unchanged, on the teacher's terminal."""
+    cell = {"cell_type": "markdown", "id": "\u001b[31m", "metadata": {}, "source": "# 99 none", "outputs": 3}
+    file = tmp_path / "student.ipynb"
+    file.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    (verdict,) = grading.grade(file)
+    assert verdict.verdict == "unreadable"
+    assert caplog.records == []
