@@ -12,12 +12,14 @@ import time
 
 import psutil
 import pytest
+import torch
 import yaml
 
 from ltlib import paths
 from ltlib.experiments import runs
-from ltlib.experiments.execute import execute
+from ltlib.experiments.execute import about, execute
 from ltlib.experiments.experiment import Experiment
+from ltlib.experiments.plan import plan
 from ltlib.launch.tasks import tasks_of
 from tests.reliability.kill import outcome
 
@@ -80,7 +82,11 @@ def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(tmp_path, ca
         {name: getattr(e, name) for name in ("method", "profile", "overrides", "seed")} for e in experiments.values()
     ]
     with run["held"].locked():
-        run["held"].update(state="running", command="another process")
+        told = about(plan(experiments["held"]), torch.device("cpu")) | {
+            "state": "running",
+            "command": "another process",
+        }
+        run["held"].update(**told)
         began = time.monotonic()
         process = start(tmp_path, {"experiments": fields, "workers": 2})
         wait_until(training)
