@@ -175,12 +175,22 @@ def load(run: Run) -> Method:
     info = run.info
     if run.state != "finished":
         raise InputError(f"Run {run.id} is {run.state}: finish it before its weights can be loaded.")
-    name, counts = info["experiment"]["method"], torch.tensor(info["data"]["counts"])
-    known = hyperparameters(methods.METHODS[name])  # an older run can have one that is no longer there
-    own = {setting: value for setting, value in info["hyperparameters"].items() if setting in known}
-    method = methods.make(name, network(name, info["recipe"], info["data"]), counts, **own)
+    method = untrained(info["experiment"]["method"], info["recipe"], info["hyperparameters"], info["data"])
     runs.fill(method, runs.read_weights(run), run)
     return method.eval()
+
+
+def untrained(name: str, recipe: dict, settings: dict, data: dict) -> Method:
+    """The method of a run before its training, on the CPU.
+
+    Args:
+        name: of the method.
+        recipe, settings, data: the recipe, the method's own settings and the data, as ``run.json`` and records hold
+            them.
+    """
+    known = hyperparameters(methods.METHODS[name])  # an older run can have a setting that is no longer there
+    own = {setting: value for setting, value in settings.items() if setting in known}
+    return methods.make(name, network(name, recipe, data), torch.tensor(data["counts"]), **own)
 
 
 def best_epochs(history: list[dict]) -> dict[str, dict]:

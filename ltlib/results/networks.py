@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from safetensors.torch import load as from_safetensors
 
-from ltlib import methods, models
 from ltlib.data.augment import to_float
 from ltlib.errors import InputError, check_choice
+from ltlib.experiments import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
@@ -66,7 +66,7 @@ def opened(name: str) -> tuple[Method, Record]:
 
 def filled(record: Record, content: bytes) -> Method:
     """The method that a record describes with the weights of a safetensors file, float32 or float16."""
-    method = untrained(record)
+    method = execute.untrained(record.method, record.recipe, record.hyperparameters, record.data)
     method.load_state_dict(from_safetensors(content))  # copies into the float32 parameters
     return method.eval()
 
@@ -91,16 +91,6 @@ def record_of(study: str, content: bytes) -> Record:
         f"Study {study} has no record of weights with SHA-256 {sha256}: the file is damaged. "
         f"Restore it with 'git checkout data/reference_runs/{study}'."
     )
-
-
-def untrained(record: Record) -> Method:
-    """The method that a record describes, with weights that are not trained."""
-    recipe, data = record.recipe, record.data
-    mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
-    network = models.make(
-        recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), recipe.get("frozen", False)
-    )
-    return methods.make(record.method, network, torch.tensor(data["counts"]), **record.hyperparameters)
 
 
 def store(run: Run, study: Path, name: str) -> Path:

@@ -223,3 +223,11 @@ def test_the_command_line_stores_network_and_trajectory_too(run, tmp_path, monke
     assert trajectories.read(tmp_path / "letters", run.id)["epochs"].tolist() == [2, 4]
     assert main([*to[:3], run.id, *to[3:]]) == 2
     assert "--network names the weights of one run" in capsys.readouterr().err
+
+
+def test_a_network_opens_although_its_record_has_a_setting_that_is_no_longer_there(run, study):
+    file = study / f"{run.id}.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    told["hyperparameters"]["of_an_older_version"] = 1.0
+    file.write_text(json.dumps(told), encoding="utf-8")
+    assert len(ltlib.load("letters/plain").state_dict()) == len(load(run).state_dict())
