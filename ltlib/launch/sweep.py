@@ -12,7 +12,7 @@ The workers of a cluster need this checkout and its environment, and the folder 
 them share. Give them one thread each, and one GPU each by ``CUDA_VISIBLE_DEVICES``; a resource such as ``GPU=1``
 keeps the runs that ask for it off workers without one. Before ``retries`` counts, a cluster tries a run whose worker
 died again by itself, as often as its setting ``allowed-failures`` says. A cluster without TLS is refused unless
-``without_tls`` is given: everyone who reaches its port can run code as its owner. ``notebooks/sweeps/README.md`` says how
+``without_tls`` is given: anyone who reaches it can run code as its owner. ``notebooks/sweeps/README.md`` says how
 to start one with certificates, by hand, on Slurm (``dask-jobqueue``) or on Kubernetes (``dask-kubernetes``).
 """
 
