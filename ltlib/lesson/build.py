@@ -4,14 +4,16 @@
 
 Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
 what belongs to one machine or one session, marks the slides, and writes the notebook back. With ``--no-run`` nothing is
-executed and all outputs stay: only exercises and slides are brought up to date. ``full_run.ipynb`` is a template and
-stays without outputs, so only numbered lessons are built unless a file is named.
+executed and all outputs stay: only exercises, the cell that installs the wheel, and slides are brought up to date.
+``full_run.ipynb`` is a template and stays without outputs, so only numbered lessons are built unless a file is named.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ from nbformat import NotebookNode
 from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.kernel import OwnKernel
-from ltlib.lesson import blank, slides
+from ltlib.lesson import blank, colab, slides
 from ltlib.lesson.exercises import EXERCISES
 from ltlib.lesson.widgets import smaller
 
@@ -35,7 +37,7 @@ def main(names: list[str], run: bool = True) -> None:
     folder = paths.project() / "notebooks"
     for file in [Path(name) for name in names] or slides.lessons():
         started = time.monotonic()
-        notebook = nbformat.read(file, as_version=4)
+        notebook = read(file)
         write_exercises(notebook)
         if run:
             with tempfile.TemporaryDirectory() as runs:
@@ -50,6 +52,14 @@ def main(names: list[str], run: bool = True) -> None:
         nbformat.validate(notebook)
         nbformat.write(notebook, file)
         print(f"{file.name}: {time.monotonic() - started:.0f} s, {file.stat().st_size / 1000:.0f} kB")
+
+
+def read(file: Path) -> NotebookNode:
+    """A notebook as it is stored; a lesson has the cell that installs the wheel, also when its author wrote none."""
+    notebook = nbformat.read(file, as_version=4)
+    if not re.match(r"\d\d_", file.name):
+        return notebook
+    return nbformat.reads(json.dumps(colab.prepare(notebook, file.name, *colab.addresses())), as_version=4)
 
 
 def write_exercises(notebook: NotebookNode) -> None:
@@ -88,7 +98,7 @@ def clean(notebook: NotebookNode, replace: dict[str, str]) -> None:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {"tags": cell.metadata.tags} if "tags" in cell.metadata else {}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter")}
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             # Without a kernel the live view is an error message in JupyterLab; the PNG beside it is not.

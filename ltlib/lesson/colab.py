@@ -2,7 +2,7 @@
 
 The cell does nothing where ``ltlib`` can be imported. Otherwise it installs the wheel, whose address is in one place:
 ``[tool.ltlib]`` of ``pyproject.toml``. ``python -m ltlib.lesson.colab`` writes the cell, and the badges where the
-repository has a public address, into all lessons.
+repository has a public address, into all lessons. So does every build of a lesson.
 """
 
 from __future__ import annotations
@@ -61,29 +61,36 @@ def badges(lesson: str, repository: str) -> str:
 
 
 def prepare(notebook: dict, lesson: str, repository: str, wheel: str) -> dict:
-    """The notebook with the cell of today, and with badges under its title if there is an address.
+    """The notebook with the cell of today below its goals, and with badges under its title if there is an address.
+
+    The web book leaves the cell out, because its pages do not run.
 
     Args:
         notebook: its JSON. It is not changed.
         lesson: the name of its file.
         repository, wheel: of :func:`addresses`.
     """
-    cells = [c for c in notebook["cells"] if TAG not in c["metadata"].get("tags", [])]
+    cells = [c for c in notebook["cells"] if not _installs(c)]
+    stored = next(filter(_installs, notebook["cells"]), {"execution_count": None, "metadata": {}})
     cell = {
         "cell_type": "code",
-        "execution_count": None,
+        "execution_count": stored["execution_count"],
         "id": "install",
-        "metadata": {"tags": [TAG, "hide-cell"], "jupyter": {"source_hidden": True}},
+        "metadata": {**stored["metadata"], "tags": [TAG, "remove-cell"], "jupyter": {"source_hidden": True}},
         "outputs": [],
         "source": install_cell(wheel).splitlines(keepends=True),
     }
-    first_code = next(i for i, c in enumerate(cells) if c["cell_type"] == "code")
+    place = min(2, next(i for i, c in enumerate(cells) if c["cell_type"] == "code"))
     title = dict(cells[0])
     text = re.sub(r"\n\n\[!\[Open in Colab\].*", "", "".join(title["source"]), count=1)
     head, _, rest = text.partition("\n\n")
     shown = badges(lesson, repository)
     title["source"] = "\n\n".join(filter(None, (head, shown, rest))).splitlines(keepends=True)
-    return notebook | {"cells": [title, *cells[1:first_code], cell, *cells[first_code:]]}
+    return notebook | {"cells": [title, *cells[1:place], cell, *cells[place:]]}
+
+
+def _installs(cell: dict) -> bool:
+    return TAG in cell["metadata"].get("tags", [])
 
 
 def lessons() -> list[Path]:

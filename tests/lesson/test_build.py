@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 
 import nbformat
 import numpy as np
@@ -100,9 +101,16 @@ def test_a_cell_that_fails_leaves_the_file_as_it_was(tmp_path):
 def test_by_default_the_lessons_are_built_and_the_template_is_not(monkeypatch, tmp_path):
     (tmp_path / "notebooks").mkdir()
     for name in ("00_a.ipynb", "full_run.ipynb"):
-        nbformat.write(new_notebook(), tmp_path / "notebooks" / name)
+        nbformat.write(
+            new_notebook(cells=[new_markdown_cell("# 00 A"), new_code_cell()]), tmp_path / "notebooks" / name
+        )
+    shutil.copy(paths.project() / "pyproject.toml", tmp_path)
     built = []
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
     monkeypatch.setattr(build, "execute", lambda notebook, folder, runs: built.append(folder))
     build.main([])
     assert built == [tmp_path / "notebooks"]
+    lesson, template = (nbformat.read(tmp_path / "notebooks" / name, 4) for name in ("00_a.ipynb", "full_run.ipynb"))
+    assert [cell.id for cell in lesson.cells[:2]] == [lesson.cells[0].id, "install"]
+    assert lesson.cells[1].metadata.jupyter == {"source_hidden": True}
+    assert "install" not in [cell.id for cell in template.cells]
