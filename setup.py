@@ -22,6 +22,7 @@ BUNDLED = (
     "data/README.md",
     "data/published_results.csv",
     "data/benchmarks/*.json",
+    "data/excerpts/*",
     "data/reference_runs/*/*.json",
     "data/reference_runs/*/*.npz",
     "data/reference_runs/*/order.txt",

@@ -53,7 +53,8 @@ def ltlib(wheel, tmp_path_factory):
 def test_the_wheel_is_small_and_carries_what_it_reads(wheel):
     assert wheel.stat().st_size < MEGABYTES * 2**20
     names = zipfile.ZipFile(wheel).namelist()
-    for file in ("notebooks/full_run.ipynb", "notebooks/03_mislas.ipynb", "data/published_results.csv"):
+    read = ("notebooks/full_run.ipynb", "notebooks/03_mislas.ipynb", "data/published_results.csv")
+    for file in (*read, "data/excerpts/cifar10.png", "data/excerpts/cifar10.json"):
         assert f"ltlib/bundle/{file}" in names
     stored = {
         f"ltlib/bundle/{f.relative_to(paths.project())}" for f in paths.project().glob("data/reference_runs/*/*.json")
