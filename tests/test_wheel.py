@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from ltlib import paths
@@ -105,3 +109,40 @@ def test_the_lessons_are_copied_once_and_edits_survive(ltlib):
     subprocess.run(call, cwd=ltlib.folder, env=environment, check=True)
     assert lesson.read_text() == "mine"
     assert (ltlib.folder / "course/notebooks/00_start_here.ipynb").exists()
+
+
+@pytest.fixture
+def colab(tmp_path) -> Path:
+    """The Python of an environment with the packages of this one but without ltlib, as Colab has them."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "ltlib" not in entry.name:
+            (packages / entry.name).symlink_to(entry)
+    environment = tmp_path / "environment"
+    venv.create(environment)
+    [site] = environment.glob("lib/python*/site-packages")
+    (site / "packages.pth").write_text(f"{packages}\n")
+    return environment / "bin" / "python"
+
+
+def test_a_lesson_opened_without_a_checkout_installs_the_wheel_and_runs(wheel, colab, tmp_path):
+    folder = tmp_path / "content"
+    folder.mkdir()
+    shutil.copy(paths.project() / "notebooks" / "00_start_here.ipynb", folder)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LTLIB_", "PYTHON", "JUPYTER"))}
+    environment = kept | {
+        "HOME": str(tmp_path),
+        "LTLIB_PROFILE": "smoke",
+        "LTLIB_WHEEL": wheel.as_uri(),
+        "PIP_NO_INDEX": "1",
+    }
+    command = [colab, "-m", "papermill", "00_start_here.ipynb", "out.ipynb", "-k", "python3", "--no-progress-bar"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    cells = [cell for cell in nbformat.read(folder / "out.ipynb", 4).cells if cell.cell_type == "code"]
+    assert all(output.output_type != "error" for cell in cells for output in cell.outputs)
+    script = "import ltlib; print(ltlib.__file__)"
+    found = subprocess.run([colab, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert Path(found.stdout.strip()).is_relative_to(colab.parent.parent), found.stderr
+    assert list(folder.glob("runs/*/run.json"))
