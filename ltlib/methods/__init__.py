@@ -16,6 +16,7 @@ from ltlib.methods.baselines import (
     Reweighting,
     TauNormalization,
 )
+from ltlib.methods.label_over_smooth import LabelOverSmooth
 from ltlib.methods.lbgat import BGAT, LBGAT
 from ltlib.methods.margins import LDAM
 from ltlib.methods.method import Method
@@ -37,6 +38,7 @@ METHODS: dict[str, type[Method]] = {
     "crt": CRT,
     "lws": LWS,
     "mislas": MiSLAS,
+    "label_over_smooth": LabelOverSmooth,
     "reslt": ResLT,
     "at": AdversarialTraining,
     "at_bsl": ATBSL,

@@ -127,6 +127,8 @@ class TwoStage(Method):
     """
 
     sources = ("stage1",)
+    stage2_sampler, stage2_length = "class_balanced_cyclic", "one_more"
+    stage2_decay: float | None = None  # weight decay of stage 2; None keeps that of the recipe
     reset_classifier = False  # r = 0: forget W
     learn_classifier = False  # dW
     learn_scale = False  # s
@@ -170,7 +172,7 @@ class TwoStage(Method):
     def stages(self, epochs: int, schedule: str) -> tuple[Stage, ...]:
         first = Stage("representation", epochs, "instance_balanced", schedule)
         # The released code cuts stage 2's endless stream one batch late: ceil(N/B) + 1 batches an "epoch".
-        second = Stage("classifier", self.stage2_epochs, "class_balanced_cyclic", "cosine", length="one_more")
+        second = Stage("classifier", self.stage2_epochs, self.stage2_sampler, "cosine", length=self.stage2_length)
         return (second,) if self.stage1 else (first, second)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -206,7 +208,9 @@ class TwoStage(Method):
             return super().param_groups(stage)
         groups = [{"params": list(self.network.classifier.parameters()), "lr_factor": self.lr_factor}]
         groups = groups if self.learn_classifier else []
-        return groups + ([{"params": [self.scale]}] if self.learn_scale else [])
+        groups += [{"params": [self.scale]}] if self.learn_scale else []
+        decay = {} if self.stage2_decay is None else {"weight_decay": self.stage2_decay}
+        return [group | decay for group in groups]
 
     def passes(self, stage: Stage) -> dict[str, Passes]:
         return {"network": Passes(forward=1)} if stage.name == "classifier" else super().passes(stage)

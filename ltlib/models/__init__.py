@@ -19,6 +19,7 @@ BACKBONES = {
     "resnet18": partial(ResNet18, (1, 2, 2, 2)),
     "resnet18_lbgat": partial(ResNet18, (1, 1, 2, 2)),
     "preact_resnet18": PreActResNet18,
+    "resnet34": partial(ResNet18, (1, 2, 2, 2), (3, 4, 6, 3)),  # of weight balancing and label over-smoothing
     # depth = 6 * blocks + 4. WRN-34-10 is the network of the adversarial tables, some of which have WRN-34-20 or
     # WRN-28-10 too. The small ones are for lessons.
     **{f"wrn{6 * n + 4}_{w}": partial(WideResNet, n, w) for n, w in ((1, 2), (2, 2), (4, 10), (5, 10), (5, 20))},

@@ -115,25 +115,27 @@ class Basic(nn.Module):
 
 
 class ResNet18(Backbone):
-    """ResNet-18 with a 3x3 stem, for 32x32 images.
+    """ResNet-18 with a 3x3 stem, for 32x32 images; or ResNet-34, with other numbers of blocks.
 
     Args:
         strides: of the four stages. (1, 2, 2, 2) is usual. LBGAT's natural network has (1, 1, 2, 2): as many
             parameters, about three times the work.
+        blocks: of the four stages; (3, 4, 6, 3) is ResNet-34.
     """
 
     features = 512
     init = "pytorch"
 
-    def __init__(self, strides: tuple[int, int, int, int]):
+    def __init__(self, strides: tuple[int, int, int, int], blocks: tuple[int, int, int, int] = (2, 2, 2, 2)):
         super().__init__()
+        self.blocks = blocks
         self.stem = nn.Sequential(_conv(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
         channels = (64, 64, 128, 256, 512)
         self.stages = nn.Sequential(
             *(
                 Basic(channels[s] if b == 0 else channels[s + 1], channels[s + 1], strides[s] if b == 0 else 1)
                 for s in range(4)
-                for b in range(2)
+                for b in range(blocks[s])
             )
         )
 
@@ -144,5 +146,5 @@ class ResNet18(Backbone):
     def released_name(self, name: str) -> str:
         """Our name of a tensor of the ResNet-18 of LBGAT and AT-BSL: ``layer2.0.shortcut.0.weight`` and the like."""
         if block := re.fullmatch(r"layer(\d)\.(\d)\.(.+)", name):
-            return f"stages.{2 * (int(block[1]) - 1) + int(block[2])}.{block[3]}"
+            return f"stages.{sum(self.blocks[: int(block[1]) - 1]) + int(block[2])}.{block[3]}"
         return name.replace("conv1.", "stem.0.").replace("bn1.", "stem.1.")

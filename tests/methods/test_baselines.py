@@ -135,7 +135,7 @@ SETTINGS = {"lbgat": {"natural": "resnet8"}, "bgat": {"natural": "resnet8", "nat
 
 
 def each_stage():
-    return [(name, i) for name in methods.METHODS for i in range(2 if name in ("crt", "lws", "mislas") else 1)]
+    return [(name, i) for name in methods.METHODS for i in range(1 + ("stage1" in methods.METHODS[name].sources))]
 
 
 @pytest.mark.parametrize(("name", "stage"), each_stage())

@@ -18,6 +18,7 @@ LABELS = {
     "crt": "cRT",
     "lws": "LWS",
     "mislas": "MiSLAS",
+    "label_over_smooth": "LOS",
     "reslt": "ResLT",
     "at": "AT",
     "at_bsl": "AT-BSL",

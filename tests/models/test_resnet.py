@@ -66,6 +66,7 @@ def test_unknown_backbone_is_refused():
         ("wrn28_10", 36_479_194),
         ("resnet18", 11_173_962),
         ("resnet18_lbgat", 11_173_962),
+        ("resnet34", 21_282_122),
     ],
 )
 def test_networks_of_the_adversarial_papers_have_their_parameters(name, parameters):

@@ -276,10 +276,14 @@ def test_every_method_learns(tmp_path, name):
     weak = {"epsilon": 0.004, "step_size": 0.002, "attack_steps": 2, "natural": "resnet8"}
     weak |= {"alpha": 1.0} if name == "lbgat" else {}
     weak["scale"] = 10.0  # LDAM's 30 needs a long run
+    # The logits of a short training with a weak decay are large, and over-smoothed labels would lead far from them.
+    weak |= {"lr_factor": 0.002} if name == "label_over_smooth" else {}
     known = hyperparameters(methods.METHODS[name])
     kind = partial(methods.METHODS[name], **{n: v for n, v in weak.items() if n in known})
     e = fit(engine(kind, options, n_max=200, test_per_class=100, image_size=16), tmp_path / "c.pt")
-    assert e.history[-1]["loss"] < e.history[0]["loss"]
+    # a second stage has another loss
+    losses = [record["loss"] for record in e.history if record["stage"] == e.history[0]["stage"]]
+    assert losses[-1] < losses[0]
     assert e.history[-1]["test_accuracy"] > 0.6
 
 

@@ -19,6 +19,7 @@ from tests.pretended_cuda import CUDA, pretend_cuda
 from tests.training.small import fit_on, on_pretended, small, values
 
 SOME = ["cross_entropy", "mislas", "trades"]
+RESUMED = [pytest.param(name, marks=pytest.mark.slow) for name in ("label_over_smooth",)]
 slow = pytest.mark.slow
 
 
@@ -136,7 +137,7 @@ def test_each_phase_has_a_graph_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("capture", [False, True])
-@pytest.mark.parametrize("name", ["mislas", pytest.param("mixup", marks=slow)])
+@pytest.mark.parametrize("name", ["mislas", pytest.param("mixup", marks=slow), *RESUMED])
 def test_resume_on_the_device_is_bitwise(tmp_path, name, capture):
     def stop(record):
         if record["epoch"] == 1:
