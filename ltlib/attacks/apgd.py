@@ -97,12 +97,12 @@ class APGD:
         previous = point
         best = Best(point, gradient, value)
         step = torch.full((len(x), 1, 1, 1), 2 * self.epsilon, device=x.device, dtype=x.dtype)
-        search, checks = StepSize(value), set(check_points(self.steps))
+        search, checks, project = StepSize(value), set(check_points(self.steps)), ball.around(x)
         for k in range(self.steps):
             # z = P(x_k + step * steepest ascent), x_{k+1} = P(x_k + a (z - x_k) + (1 - a) (x_k - x_{k-1}))
             a = MOMENTUM if k else 1.0
-            z = ball.project(point + step * ball.steepest(gradient), x)
-            following = ball.project(point + a * (z - point) + (1 - a) * (point - previous), x)
+            z = project(point + step * ball.steepest(gradient))
+            following = project(point + a * (z - point) + (1 - a) * (point - previous))
             previous, point = point, following
             gradient, value = look(point)
             best.update(point, gradient, value)

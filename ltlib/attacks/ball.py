@@ -44,12 +44,20 @@ class Ball:
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The point of the ball around ``x`` that is nearest to ``x_adv``, then clipped to [0, 1]."""
+        return self.around(x)(x_adv)
+
+    def around(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """:meth:`project` for images ``x`` that stay the same; in l_inf their bounds are computed once."""
         if self.norm == "linf":
-            inside = x_adv.clamp(x - self.epsilon, x + self.epsilon)
-        else:
+            low, high = (x - self.epsilon).clamp(min=0), (x + self.epsilon).clamp(max=1)
+            return lambda x_adv: x_adv.clamp(low, high)
+
+        def project(x_adv: Tensor) -> Tensor:
             change = x_adv - x
             inside = x + change * (self.epsilon / length(change).clamp(min=1e-12)).clamp(max=1)
-        return inside.clamp(0, 1)
+            return inside.clamp(0, 1)
+
+        return project
 
     def random(self, x: Tensor) -> Tensor:
         """A uniform draw from the ball around each image, clipped to [0, 1]."""
@@ -95,7 +103,7 @@ def input_gradient(loss: Callable[[Tensor], Tensor], x: Tensor, draws: int = 1) 
         value = loss(x)
         for _ in range(draws - 1):
             value = value + loss(x)
-        value = value / draws
+        value = value / draws if draws > 1 else value
         (gradient,) = torch.autograd.grad(value.sum(), x)
     return gradient, value.detach()
 

@@ -70,11 +70,11 @@ class PGD:
 
     def _ascend(self, objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         ball = Ball(self.epsilon, self.norm)
-        x_adv = self._begin(ball, x)
+        x_adv, project = self._begin(ball, x), ball.around(x)
         for _ in range(self.steps):
             gradient, _ = input_gradient(objective, x_adv, self.draws)
             # x_{k+1} = P(x_k + step * steepest ascent)
-            x_adv = ball.project(x_adv + self.step_size * ball.steepest(gradient), x)
+            x_adv = project(x_adv + self.step_size * ball.steepest(gradient))
         return x_adv
 
     def _begin(self, ball: Ball, x: Tensor) -> Tensor:

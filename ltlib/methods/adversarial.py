@@ -38,6 +38,7 @@ from ltlib.methods.baselines import log_prior
 from ltlib.methods.margins import CosineClassifier, class_aware_margins, with_margin
 from ltlib.methods.method import Method, Passes, Stage, check_weight
 from ltlib.models import Network
+from ltlib.models.folded import folded
 
 ATTACKS = ("cross_entropy", "kl")
 BN_ORDERS = ("clean_adversarial_clean", "adversarial_clean")
@@ -144,8 +145,11 @@ class AdversarialTraining(Method):
         return self.terms(batch, x_adv, lambda x: functional_call(self.network, weights, (x,)).float())
 
     def adversarial(self, batch: Batch) -> Tensor:
-        """x_adv, found with R in evaluation mode; its BatchNorm sees nothing of the search."""
-        with attacked(self.network):
+        """x_adv, found with R in evaluation mode; its BatchNorm sees nothing of the search.
+
+        The search passes through R many times, so BatchNorm is folded into the convolutions for it.
+        """
+        with folded(self.network), attacked(self.network):
             return self.attack_at(batch.progress)(self.network, batch.x, batch.y)
 
     def attack_at(self, progress: float) -> PGD:

@@ -12,6 +12,8 @@ from ltlib.models.backbone import Backbone
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut without parameters."""
 
+    folds = (("conv1", "bn1"), ("conv2", "bn2"))  # see ltlib.models.folded
+
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)

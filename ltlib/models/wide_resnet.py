@@ -17,6 +17,8 @@ def _conv(channels_in: int, channels: int, kernel: int, stride: int = 1) -> nn.C
 class PreActivation(nn.Module):
     """BatchNorm and ReLU before each of two convolutions (He et al. 2016b, arXiv 1603.05027)."""
 
+    folds = (("conv1", "bn2"),)  # see ltlib.models.folded; bn1 reads a sum
+
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
         self.bn1, self.conv1 = nn.BatchNorm2d(channels_in), _conv(channels_in, channels, 3, stride)
@@ -100,6 +102,8 @@ class PreActResNet18(Backbone):
 
 class Basic(nn.Module):
     """Two 3x3 convolutions and a shortcut, a 1x1 convolution where the shape changes."""
+
+    folds = (("conv1", "bn1"), ("conv2", "bn2"))  # see ltlib.models.folded
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()

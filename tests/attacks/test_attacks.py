@@ -730,6 +730,16 @@ def test_apgd_without_waits_finds_the_same_images(monkeypatch):
     assert torch.equal(APGD(0.02, steps=30)(network, x, y), ours)
 
 
+def test_bounds_that_are_computed_once_project_as_two_clamps_do():
+    """Bit for bit: first to the cube around the image, then to [0, 1]."""
+    torch.manual_seed(0)
+    x, far = torch.rand(20, 3, 8, 8), torch.randn(20, 3, 8, 8)
+    x[:4] = x[:4].round()
+    for epsilon in (0.0, 0.031, 8 / 255, 1.0):
+        found = Ball(epsilon).around(x)(far)
+        assert torch.equal(found, far.clamp(x - epsilon, x + epsilon).clamp(0, 1))
+
+
 def test_weights_are_cast_once_in_an_attack_and_nothing_changes_by_it():
     network = small_network()
     x, y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])

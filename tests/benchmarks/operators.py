@@ -3,7 +3,8 @@
     python -m tests.benchmarks.operators
 
 A small network on a fast GPU waits for its operators to be started, not for its arithmetic. The number of operators
-does not depend on the machine, so a test keeps it from growing.
+does not depend on the machine, so a test keeps it from growing. It is not the number of kernels: some operators start
+several, such as a convolution with a bias, which cuDNN adds in a second kernel.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ BATCH = 4
 # What is counted, and how many operators a step may have at most.
 STEPS = {
     "CE ResNet-32": ("cross_entropy", "resnet32", {}, 330),
-    "AT-10 ResNet-32": ("at", "resnet32", {}, 2880),
+    "AT-10 ResNet-32": ("at", "resnet32", {}, 2300),
 }
 
 
