@@ -16,6 +16,7 @@ from ltlib.methods.baselines import (
     Reweighting,
     TauNormalization,
 )
+from ltlib.methods.dkl import DKL, DKLDistillation
 from ltlib.methods.label_over_smooth import LabelOverSmooth
 from ltlib.methods.lbgat import BGAT, LBGAT
 from ltlib.methods.margins import LDAM
@@ -40,10 +41,12 @@ METHODS: dict[str, type[Method]] = {
     "mislas": MiSLAS,
     "label_over_smooth": LabelOverSmooth,
     "reslt": ResLT,
+    "dkl_distillation": DKLDistillation,
     "at": AdversarialTraining,
     "at_bsl": ATBSL,
     "alp": ALP,
     "trades": TRADES,
+    "dkl": DKL,
     "bgat": BGAT,
     "lbgat": LBGAT,
 }

@@ -20,10 +20,12 @@ LABELS = {
     "mislas": "MiSLAS",
     "label_over_smooth": "LOS",
     "reslt": "ResLT",
+    "dkl_distillation": "GKL distillation",
     "at": "AT",
     "at_bsl": "AT-BSL",
     "alp": "ALP",
     "trades": "TRADES 6",
+    "dkl": "GKL-AT",
     "bgat": "BGAT",
     "lbgat": "LBGAT0",
 }
