@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from ltlib import methods, models
 from ltlib.data.augment import stored_side, whole_side
@@ -90,6 +91,7 @@ def _small(name: str, own: dict, counts: np.ndarray) -> Method:
     """The method on a small network: its stages do not depend on the size."""
     small = {name: value for name, value in (("natural", "resnet8"), ("natural_run", "any")) if name in own}
     network = models.make("resnet8", len(counts), (0.0,) * 3, (1.0,) * 3)
+    network.classifier = nn.Linear(max(network.classifier.in_features, len(counts)), len(counts))  # ETF needs as many
     return methods.make(name, network, torch.from_numpy(counts), **own | small)
 
 

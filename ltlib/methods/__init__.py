@@ -17,12 +17,14 @@ from ltlib.methods.baselines import (
     TauNormalization,
 )
 from ltlib.methods.dkl import DKL, DKLDistillation
+from ltlib.methods.etf import ETF
 from ltlib.methods.label_over_smooth import LabelOverSmooth
 from ltlib.methods.lbgat import BGAT, LBGAT
 from ltlib.methods.margins import LDAM
 from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.methods.reslt import ResLT
+from ltlib.methods.weight_balancing import WeightBalancing
 from ltlib.models import Network
 
 METHODS: dict[str, type[Method]] = {
@@ -40,6 +42,8 @@ METHODS: dict[str, type[Method]] = {
     "lws": LWS,
     "mislas": MiSLAS,
     "label_over_smooth": LabelOverSmooth,
+    "weight_balancing": WeightBalancing,
+    "etf": ETF,
     "reslt": ResLT,
     "dkl_distillation": DKLDistillation,
     "at": AdversarialTraining,

@@ -95,6 +95,20 @@ class Resampling(CrossEntropy):
         return (Stage("train", epochs, self.sampler, schedule),)
 
 
+def effective_weights(counts: Tensor, cb_beta: float) -> Tensor:
+    """The inverse effective numbers of images, (K,), with mean 1; a class without images weighs 0.
+
+    Raises:
+        InputError: ``cb_beta`` is outside [0, 1).
+    """
+    if not 0 <= cb_beta < 1:
+        raise InputError(f"cb_beta must lie in [0, 1); got {cb_beta}.")
+    # eq. 2: E_n = (1 - beta^n) / (1 - beta); weights 1 / E_n, scaled to mean 1
+    weights = (1 - cb_beta) / (1 - cb_beta ** counts.double())
+    weights = torch.where(counts > 0, weights, 0)
+    return (weights / weights.mean()).float()
+
+
 class Reweighting(Method):
     """Cross-entropy weighted by the inverse effective number of images (Cui et al. 2019, arXiv 1901.05555).
 
@@ -112,12 +126,7 @@ class Reweighting(Method):
 
     def __init__(self, network: Network, counts: Tensor, *, cb_beta: float = 0.9999):
         super().__init__(network, counts)
-        if not 0 <= cb_beta < 1:
-            raise InputError(f"cb_beta must lie in [0, 1); got {cb_beta}.")
-        # eq. 2: E_n = (1 - beta^n) / (1 - beta); weights 1 / E_n, scaled to mean 1
-        weights = (1 - cb_beta) / (1 - cb_beta ** counts.double())
-        weights = torch.where(counts > 0, weights, 0)
-        self.register_buffer("weights", (weights / weights.mean()).float(), persistent=False)
+        self.register_buffer("weights", effective_weights(counts, cb_beta), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:
         return F.cross_entropy(self.network(batch.x).float(), batch.y, weight=self.weights)

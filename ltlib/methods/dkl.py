@@ -109,7 +109,8 @@ class ClassMeans(torch.nn.Module):
 class DKL(AdversarialTraining):
     """CE(R(x), y) + GKL(R(x), R(x_adv)): adversarial training as TRADES does it, with the KL in two weighted parts.
 
-    The weights of the squared error are the mean prediction of the image's class, to the power gamma.
+    The weights of the squared error are the mean prediction of the image's class, to the power gamma. The arguments are
+    many because each of them is a name that overrides can use.
 
     Paper against code:
         - The code normalises the squared error over a batch, so images with even weights count more.

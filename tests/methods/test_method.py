@@ -19,6 +19,8 @@ LABELS = {
     "lws": "LWS",
     "mislas": "MiSLAS",
     "label_over_smooth": "LOS",
+    "weight_balancing": "weight balancing",
+    "etf": "ETF",
     "reslt": "ResLT",
     "dkl_distillation": "GKL distillation",
     "at": "AT",

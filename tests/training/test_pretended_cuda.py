@@ -19,7 +19,7 @@ from tests.pretended_cuda import CUDA, pretend_cuda
 from tests.training.small import fit_on, on_pretended, small, values
 
 SOME = ["cross_entropy", "mislas", "trades"]
-RESUMED = [pytest.param(name, marks=pytest.mark.slow) for name in ("label_over_smooth", "dkl")]
+RESUMED = [pytest.param(name, marks=pytest.mark.slow) for name in ("label_over_smooth", "dkl", "weight_balancing")]
 slow = pytest.mark.slow
 
 
