@@ -12,7 +12,7 @@ from ltlib.attacks.ball import Ball, Logits, check_draws, input_gradient, per_im
 from ltlib.attacks.losses import LOSSES, kl_to_clean
 from ltlib.errors import InputError, check_choice
 
-STARTS = ("uniform", "gaussian", "clean")
+STARTS = ("uniform", "positive", "gaussian", "clean")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class PGD:
         step_size: of each, above 0.
         loss: ``cross_entropy``; ``margin`` (then often called CW); ``dlr``; or ``kl``, the distance from the
             network's own clean prediction, as TRADES and LBGAT train: it uses no label.
-        start: ``uniform`` in the ball; ``gaussian``, 0.001 times normal noise, which the KL needs because its
-            gradient at the clean image is 0; or ``clean``.
+        start: ``uniform`` in the ball; ``positive``, epsilon U[0, 1), as the code of RoBal trains; ``gaussian``, 0.001
+            times normal noise, which the KL needs because its gradient at the clean image is 0; or ``clean``.
         restarts: an image keeps the result of the first one that fools the network, or else of the last.
         draws: passes whose mean is the gradient, for random networks; see `ltlib.attacks.ball.input_gradient`.
 
@@ -80,6 +80,8 @@ class PGD:
     def _begin(self, ball: Ball, x: Tensor) -> Tensor:
         if self.start == "uniform":
             return ball.random(x)
+        if self.start == "positive":
+            return x + self.epsilon * torch.rand_like(x)
         return x + 0.001 * torch.randn_like(x) if self.start == "gaussian" else x
 
     def _objective(self, logits: Logits, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:

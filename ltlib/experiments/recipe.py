@@ -134,10 +134,10 @@ ROBUST: Values = {
     "ramp": 10.0,
 }
 PROFILE_OF_METHOD: dict[tuple[str, str], Values] = {
-    **{("lesson", method): ROBUST for method in ("at", "at_bsl", "alp", "trades", "dkl")},
+    **{("lesson", method): ROBUST for method in ("at", "at_bsl", "alp", "trades", "robal", "dkl")},
     **{("lesson", method): ROBUST | {"lr": 0.02} for method in ("bgat", "lbgat")},
     **{("smoke", method): {"attack_steps": 1, "natural": "resnet8"} for method in ("bgat", "lbgat")},
-    **{("smoke", method): {"attack_steps": 1} for method in ("at", "at_bsl", "alp", "trades", "dkl")},
+    **{("smoke", method): {"attack_steps": 1} for method in ("at", "at_bsl", "alp", "trades", "robal", "dkl")},
 }
 
 # A slice of the large sets from which two cores learn in two minutes: few classes, seen small, by a network of the

@@ -24,6 +24,7 @@ from ltlib.methods.margins import LDAM
 from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.methods.reslt import ResLT
+from ltlib.methods.robal import RoBal
 from ltlib.methods.weight_balancing import WeightBalancing
 from ltlib.models import Network
 
@@ -51,6 +52,7 @@ METHODS: dict[str, type[Method]] = {
     "alp": ALP,
     "trades": TRADES,
     "dkl": DKL,
+    "robal": RoBal,
     "bgat": BGAT,
     "lbgat": LBGAT,
 }

@@ -5,17 +5,8 @@ the TRADES code, which LBGAT took over: epsilon 0.031, ten steps of 0.007. On a 
 its logits by the class counts (``tau``) and measure angles instead of products (``cosine``, ``margin``); the attack
 of the training always sees the logits of R.
 
-The parts of RoBal (Wu et al. 2021, arXiv 2104.02703) are options: ``cosine`` and ``cosine_gamma`` its classifier,
-``margin`` and ``tau_margin`` its margins, ``tau`` the prior in its loss, ``tau_evaluation`` the one that it subtracts
-afterwards. Its released configurations are
-
-- RoBal-N, CIFAR-10-LT: ``cosine=10, cosine_gamma=1/32, margin=0.1, tau=1.2, tau_evaluation=0.1``;
-- RoBal-R, CIFAR-10-LT: ``cosine=10, cosine_gamma=1/32, margin=0.1, tau_margin=0.3, tau=1.5``;
-- RoBal-N, CIFAR-100-LT: ``cosine=10, cosine_gamma=1/32, margin=0.2, tau_evaluation=1.5``;
-- RoBal-R, CIFAR-100-LT: ``cosine=10, cosine_gamma=1/16, margin=0.3, tau_evaluation=1.7``.
-
-Left out is the regulariser 6 KL(p_clean || p_adv) (3 for RoBal-N on CIFAR-100-LT) beside the cross-entropy of x_adv.
-Its recipe has 80 epochs in batches of 64, attacked in five steps of 0.0078, and decays after epochs 60 and 75.
+``cosine``, ``cosine_gamma``, ``margin``, ``tau_margin`` and ``tau_evaluation`` are parts of RoBal, which every method
+can have; RoBal itself, with its regulariser and its recipe, is in ``robal.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The learning-rate schedules of the papers, as pure functions: epoch -> factor of the base rate.
 
 Epochs are counted from 0 and rates change once per epoch. Each schedule was published for one length. Most are
-written in fractions of it and keep their shape in a shorter run; ``step_trades`` and warm-ups that say so count epochs.
+written in fractions of it and keep their shape in a shorter run; ``step_trades``, those of RoBal and warm-ups that
+say so count epochs.
 """
 
 from __future__ import annotations
@@ -46,6 +47,19 @@ def step_trades(epoch: int, epochs: int) -> float:
     return 0.1 ** sum(epoch + 1 >= decay for decay in (75, 90, 100))
 
 
+def step_robal(epoch: int, epochs: int) -> float:
+    """The code of RoBal: x0.1 in every epoch from the 60th on, and again x0.1 in every one from the 75th on.
+
+    It multiplies the rate of the epoch before and not the first one, so that after the 62nd hardly anything moves.
+    """
+    return 0.1 ** sum(max(0, epoch + 2 - decay) for decay in (60, 75))
+
+
+def step_robal_described(epoch: int, epochs: int) -> float:
+    """RoBal as its configuration reads: x0.1 from the 60th epoch on and x0.01 from the 75th, whatever the length."""
+    return 0.1 ** sum(epoch + 1 >= decay for decay in (60, 75))
+
+
 def cosine(epoch: int, epochs: int) -> float:
     """MiSLAS on the large sets and in every stage 2: (1 + cos(pi e / E)) / 2, no warm-up."""
     return (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -74,6 +88,8 @@ SCHEDULES = {
     "step_ldam": step_ldam,
     "step_lbgat": step_lbgat,
     "step_trades": step_trades,
+    "step_robal": step_robal,
+    "step_robal_described": step_robal_described,
     "cosine": cosine,
     "cosine_warmup": cosine_warmup,
     "constant": constant,

@@ -29,6 +29,7 @@ def test_two_stages_count_their_own_images_and_passes():
         ("at_bsl", 100, 20 + 3, 0),
         ("trades", 76, 20 + 1 + 6 + 1, 0),  # the clean images once more for BatchNorm
         ("alp", 100, 20 + 6, 0),
+        ("robal", 80, 10 + 6 + 2, 0),  # each batch once more for BatchNorm
         ("lbgat", 100, 20 + 1 + 3 + 1, 1),  # alpha is 0: the clean images forward only
     ],
 )
@@ -62,7 +63,17 @@ SMALL = {"natural": "resnet8", "natural_run": "any", "attack_steps": 3}
 @pytest.mark.parametrize("awp", [0.0, 0.01])
 @pytest.mark.parametrize(
     ("name", "alpha"),
-    [("at", 0), ("at_bsl", 0), ("alp", 1), ("trades", 0), ("lbgat", 0), ("lbgat", 6), ("bgat", 0), ("bgat", 6)],
+    [
+        ("at", 0),
+        ("at_bsl", 0),
+        ("alp", 1),
+        ("trades", 0),
+        ("robal", 0),
+        ("lbgat", 0),
+        ("lbgat", 6),
+        ("bgat", 0),
+        ("bgat", 6),
+    ],
 )
 def test_the_passes_that_a_method_names_are_those_of_its_step(name, alpha, awp):
     """One real step of networks with six convolutions behind the first."""

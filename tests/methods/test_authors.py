@@ -1,7 +1,8 @@
 """Six training steps against the released code of the papers, whose losses are stored here.
 
-They were measured with MiSLAS 0fc381e, ResLT 9650d93, TRADES 6e8e11b, LBGAT f7f33f0 and AT-BSL, each on the weights and
-images of ``authors.py`` in float64, with the mixing weight and the noise of the attack fixed. Momentum 0.9 throughout.
+They were measured with MiSLAS 0fc381e, ResLT 9650d93, TRADES 6e8e11b, LBGAT f7f33f0, AT-BSL and (on our backbone) RoBal
+ab2f3a7, each on the weights and images of ``authors.py`` in float64, with the mixing weight and the noise of the attack
+fixed. Momentum 0.9 throughout.
 """
 
 import pytest
@@ -26,9 +27,13 @@ def fixed(monkeypatch):
     monkeypatch.setattr(baselines, "mixup", mixed)
     monkeypatch.setattr(mislas, "mixup", mixed)
     monkeypatch.setattr(torch, "randn_like", noise)
+    monkeypatch.setattr(torch, "rand_like", lambda like: (1 + noise(like)) / 2)
     # The losses in float64 too: near the clean image float32 rounds the KL so much that signs of its gradient differ.
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
 
+
+ROBAL_R_100 = {"margin": 0.3, "tau_margin": 0.0, "tau": 0.0, "cosine_gamma": 1 / 16, "tau_evaluation": 1.7}
+ROBAL_N_100 = {"regulariser": 3.0, "margin": 0.2, "tau_margin": 0.0, "tau": 0.0, "tau_evaluation": 1.5}
 
 # (method, its settings, number of the stage, network and images, rate, weight decay, Nesterov), losses of the steps,
 # and the sum of the absolute values of all weights and running statistics afterwards
@@ -72,6 +77,21 @@ CASES = {
         ("lbgat", {"attack_steps": 3, "natural": "wrn10_2", "alpha": 6.0}, 0, WIDE, 0.05, 2e-4, False),
         [2.346454901153, 2.076510461462, 1.934444593265, 1.846999760036, 1.685023686232, 1.483587793979],
         17015.769732535307,
+    ),
+    "RoBal-R, CIFAR-10-LT": (
+        ("robal", {"attack_steps": 3}, 0, WIDE, 0.05, 2e-4, False),
+        [4.265384526855018, 4.729612737180773, 5.776846766562672, 3.546039641151095, 3.673746764537003, 3.728891067723],
+        20963.972136259003,
+    ),
+    "RoBal-R, CIFAR-100-LT": (
+        ("robal", {"attack_steps": 3} | ROBAL_R_100, 0, WIDE, 0.05, 2e-4, False),
+        [5.207246428801605, 5.33520670882184, 5.8104661009008, 4.446912756141, 4.458856500348745, 4.364277989331],
+        22077.09922968885,
+    ),
+    "RoBal-N, CIFAR-100-LT": (
+        ("robal", {"attack_steps": 3} | ROBAL_N_100, 0, WIDE, 0.05, 2e-4, False),
+        [4.216855335980726, 4.431165902121555, 4.25741110256, 3.385571342520, 3.421577846271513, 3.288924704047],
+        22380.60181978485,
     ),
 }
 

@@ -28,6 +28,7 @@ LABELS = {
     "alp": "ALP",
     "trades": "TRADES 6",
     "dkl": "GKL-AT",
+    "robal": "RoBal",
     "bgat": "BGAT",
     "lbgat": "LBGAT0",
 }

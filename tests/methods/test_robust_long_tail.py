@@ -26,9 +26,10 @@ COUNTING = [
 ]
 
 
-def make(name, counts=COUNTS, **own):
+def make(name, counts=COUNTS, backbone="resnet8", **own):
     torch.manual_seed(0)
-    network = models.make("resnet8", 3, (0.5,) * 3, (0.2,) * 3)
+    start = methods.METHODS[name].classifier_init
+    network = models.make(backbone, 3, (0.5,) * 3, (0.2,) * 3, classifier_init=start)
     return methods.make(name, network, counts, **(GUIDED.get(name, {}) | own))
 
 
@@ -170,9 +171,53 @@ def test_robal_n_subtracts_the_prior_only_where_it_is_evaluated(batch):
     assert torch.equal(seeded(method, "loss", batch), seeded(plain, "loss", batch))
 
 
+def test_robal_has_the_released_configurations():
+    recipe, own = resolve(Experiment(method="robal", dataset="cifar10", profile="paper", imbalance_factor=50.0))
+    assert (recipe.backbone, recipe.epochs, recipe.batch_size, recipe.lr) == ("wrn34_10", 80, 64, 0.1)
+    assert (recipe.weight_decay, recipe.schedule, recipe.normalize) == (2e-4, "step_robal", False)
+    assert {name: own[name] for name in ROBAL_R} == ROBAL_R
+    assert (own["epsilon"], own["step_size"], own["attack_steps"], own["regulariser"]) == (0.031, 0.0078, 5, 6.0)
+    assert own["tau_evaluation"] == 0.0
+    _, own = resolve(Experiment(method="robal", dataset="cifar100", profile="paper", imbalance_factor=10.0))
+    hundred = {"cosine_gamma": 1 / 16, "margin": 0.3, "tau_margin": 0.0, "tau": 0.0, "tau_evaluation": 1.7}
+    assert {name: own[name] for name in hundred} == hundred
+
+
+def test_the_regulariser_of_robal_is_six_times_the_divergence_of_bare_cosines(batch):
+    """L - CE = 6 mean_b sum_k p log(p / q), p and q the softmax of the cosines of x and x_adv, from NumPy."""
+    method = make("robal").eval()  # in evaluation mode the passes do not depend on each other
+    x_adv = (batch.x + 0.03).clamp(0, 1)
+    z, z_adv = (method.network(x).detach().double().numpy() / 10 for x in (batch.x, x_adv))
+    p, q = (np.exp(c) / np.exp(c).sum(1, keepdims=True) for c in (z, z_adv))
+    loss, plain = (one.terms(batch, x_adv, one.network) for one in (method, make("robal", regulariser=0.0).eval()))
+    assert (loss - plain).item() == pytest.approx(6 * np.mean((p * np.log(p / q)).sum(1)), rel=1e-4)
+
+
+def test_the_attack_of_robal_starts_above_the_image_and_sees_bare_cosines(batch):
+    method, seen = make("robal", attack_steps=1).eval(), []
+    method.network.register_forward_hook(lambda _, given, z: seen.append((given[0].detach(), z.detach())))
+    method.adversarial(batch)
+    start = seen[0][0] - batch.x
+    assert 0 <= start.min() < 0.001
+    assert 0.030 < start.max() < 0.031
+    torch.manual_seed(1)
+    other = make("robal", cosine=100.0, attack_steps=1).eval()  # the scale changes nothing in the attack
+    torch.testing.assert_close(seeded(other, "adversarial", batch), seeded(method, "adversarial", batch))
+
+
+def test_the_classifier_of_robal_starts_as_pytorch_draws_it():
+    """U(-a, a) with a = 1 / sqrt(D): the released classifier. A row has the length 1 / sqrt(3) about."""
+    weight = make("robal", backbone="wrn10_2").network.classifier.weight
+    bound = weight.shape[1] ** -0.5
+    assert weight.abs().max() < bound
+    assert weight.norm(dim=1).mean().item() == pytest.approx(3**-0.5, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("name", "own", "message"),
     [
+        ("robal", {"regulariser": -1.0}, "regulariser must be at least 0; got -1.0"),
+        ("robal", {"cosine": 0.0}, "cosine must be above 0; got 0.0"),
         ("at", {"tau": -1.0}, "tau must be at least 0; got -1.0"),
         ("at", {"cosine": -1.0}, "cosine must be at least 0; got -1.0"),
         ("at", {"margin": 0.1}, "margin=0.1 is one of cosines: give the classifier a scale too, such as cosine=10"),

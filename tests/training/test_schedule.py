@@ -72,3 +72,12 @@ def test_trades_decays_at_its_epochs_whatever_the_length(epochs):
         assert lr[89] == pytest.approx(0.01)
         assert lr[90] == lr[99] == pytest.approx(0.001)
         assert lr[100] == pytest.approx(0.0001)
+
+
+def test_robal_decays_again_in_every_epoch_as_its_code_does():
+    """adjust_learning_rate of train.py multiplies the rate of the epoch before: at 60 to 62 by 0.1, at 75 by 0.01."""
+    lr = dict(enumerate(rates("step_robal", 80), 1))
+    assert [lr[1], lr[59], lr[60], lr[61], lr[62]] == pytest.approx([0.1, 0.1, 1e-2, 1e-3, 1e-4])
+    assert lr[75] / lr[74] == pytest.approx(0.01)
+    described = dict(enumerate(rates("step_robal_described", 80), 1))
+    assert [described[e] for e in (59, 60, 74, 75, 80)] == pytest.approx([0.1, 1e-2, 1e-2, 1e-3, 1e-3])
