@@ -6,6 +6,8 @@ Operations are those of convolutions and matrix products, a multiplication and a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +61,26 @@ def price(experiment: Experiment) -> Price:
     recipe, own = resolve(experiment)
     counts, test_images, side = _sizes(experiment)
     return price_of(experiment.method, recipe, own, counts, test_images, recipe.image_size or side)
+
+
+def bill(experiments: Sequence[Experiment]) -> str:
+    """What several experiments cost together, in one line.
+
+    Hours are given for a machine of 10^12 operations in a second, because the speed of yours is not known here.
+    """
+    known = []
+    for experiment in experiments:
+        with contextlib.suppress(InputError):  # of a data set that has to be read first
+            known.append(price(experiment))
+    runs = f"to train: {len(experiments)} {'run' if len(experiments) == 1 else 'runs'}"
+    if not known:
+        return f"{runs}, whose cost depends on how many images there are"
+    images, operations = sum(one.images for one in known), sum(one.operations for one in known)
+    return (
+        f"{runs}; {images / 1e6:.1f} million images, {operations / 1e15:.2f}e15 operations, "
+        f"{sum(one.hours(1e12) for one in known):.1f} hours at 1e12 operations a second"
+        + (f" (without {len(experiments) - len(known)} of unknown size)" if len(known) < len(experiments) else "")
+    )
 
 
 def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_images: int, side: int) -> Price:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltlib.errors import InputError
+from ltlib.experiments import costs
 from ltlib.experiments.experiment import command
 from ltlib.launch import sweep_results as results
 from ltlib.launch.sweep_file import Options, read_sweep
@@ -63,6 +64,8 @@ def sweep(file: str | Path, *, dry_run: bool = False, cluster: Cluster | None = 
         print(f"{len(asked.experiments)} experiments, of which {same} repeat another one's run and are merged with it")
     if sentence := asked.options.passed_over():
         print(sentence)
+    if waiting := [task.experiment for task in tasks if not task.settled]:
+        print(costs.bill(waiting))
     if dry_run:
         print("\n".join(f"{task.state:<12} {task.run.id}  {command(task.experiment)}" for task in tasks))
         return tasks

@@ -84,7 +84,8 @@ def test_dry_run_prints_state_and_command_and_writes_nothing(tmp_path, capsys):
     (tmp_path / "two.yaml").write_text("common: {profile: smoke}\nseeds: [0, 1]\n")
     capsys.readouterr()
     assert main(["sweep", str(tmp_path / "two.yaml"), "--dry-run"]) == 0
-    finished, new = capsys.readouterr().out.splitlines()
+    cost, finished, new = capsys.readouterr().out.splitlines()
+    assert cost == "to train: 1 run, whose cost depends on how many images there are"
     assert finished.split() == ["finished", run.id, *run.info["command"].split()]
     assert new.startswith("new ")
     assert new.endswith("python -m ltlib train --method cross_entropy --dataset glyphs --profile smoke --seed 1")
