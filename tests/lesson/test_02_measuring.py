@@ -1,14 +1,21 @@
 """Lesson 02: typical wrong answers get the intended hint, other right ways pass, figures show their numbers."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import t
 
+from ltlib.data.excerpt import excerpt
 from ltlib.evaluation.calibration import equal_mass_bins, nll, probabilities
-from ltlib.lesson import figures
+from ltlib.evaluation.spread import paired
+from ltlib.lesson import figures, photographs
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
 from ltlib.methods.baselines import BalancedSoftmax
+from ltlib.results import records
+from ltlib.results.table import table
 
 PNG = b"\x89PNG"
 
@@ -162,3 +169,38 @@ def test_held_out_accuracy_skips_epochs_that_were_not_measured():
     assert heights(axes) == [0.8, 0.6, 0.6, 0.2]
     assert "method: held out 70.0%, test 40.0%" in picture.text
     assert picture.png().startswith(PNG)
+
+
+def test_a_gain_is_drawn_seed_by_seed_with_both_intervals():
+    values = {"old": [0.5, 0.6, 0.4], "new": [0.52, 0.61, 0.43]}
+    gain = paired(values["new"], values["old"])
+    picture = figures.measuring.paired_gain(values, {"pairs": gain}, "What it adds")
+    left, right = picture.figure.axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[0.5, 0.52], [0.6, 0.61], [0.4, 0.43]]
+    assert right.lines[0].get_xdata().tolist() == [gain.low, gain.high]
+    assert "Each seed: +2.0, +1.0, +3.0; pairs: +2.0, from -0.5 to +4.5" in picture.text
+
+
+def test_what_the_lesson_says_of_intervals_of_three_seeds():
+    """One in five of the intervals with 1.96 misses the mean, and four in ten of those with the standard error."""
+    assert 2 * t.sf(1.96, 2) == pytest.approx(1 / 5, abs=0.02)
+    assert 2 * t.sf(1, 2) == pytest.approx(4 / 10, abs=0.03)
+
+
+def test_what_the_lesson_says_of_the_photographs():
+    shown, answers = excerpt(), photographs.answers("mislas_cifar10_exact", "cross-entropy", seed=0)
+    taken = {}
+    for name in ("horse", "ship", "truck"):
+        predicted = answers.predicted[shown.images.labels == shown.class_names.index(name)][:15]
+        taken[name] = [shown.class_names[p] for p in predicted]
+    assert set(taken["ship"]) == {"airplane", "automobile"}
+    assert taken["truck"].count("automobile") > 15 / 2
+    assert {"deer", "cat", "dog", "airplane"} <= set(taken["horse"])
+    counts = next(r for r in records.read("mislas_cifar10_exact")).data["counts"]
+    assert counts[-3:] == [22, 13, 8]
+
+
+def test_there_are_as_many_pairs_as_the_lesson_says():
+    rows = [row for row in table(records.measured(["mislas_cifar10_exact"])) if row.n > 1]
+    assert len(rows) == 10
+    assert len(list(itertools.combinations(rows, 2))) == 45

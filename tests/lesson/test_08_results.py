@@ -33,7 +33,7 @@ def of_mean(values, t):
     ("name", "answer", "hint"),
     [
         ("interval_of_mean", lambda v, t: np.mean(v), "two numbers"),
-        ("interval_of_mean", lambda v, t: around(np.mean(v), t * sd(v)), "where single seeds lie"),
+        ("interval_of_mean", lambda v, t: around(np.mean(v), t * sd(v)), "range of single seeds"),
         ("interval_of_mean", lambda v, t: around(np.mean(v), sd(v)), "no interval for the mean"),
         ("interval_of_mean", lambda v, t: around(np.mean(v), sd(v) / len(v) ** 0.5), "quantile t is missing"),
         ("interval_of_mean", lambda v, t: around(np.mean(v), t * np.std(v) / len(v) ** 0.5), "n - 1"),

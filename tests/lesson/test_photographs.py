@@ -87,13 +87,13 @@ def test_wrong_answers_have_the_error_colour_and_a_cross():
     assert "net, 3 of 5 right: ship 25%, ship 25%, ship 25%, airplane 25%, airplane 25%" in picture.text
 
 
-def test_the_gallery_shows_every_photograph_of_a_class():
+def test_the_gallery_shows_the_first_photographs_of_a_class_by_their_answer():
     shown = excerpt()
     predicted = np.where(np.arange(200) % 20 < 4, shown.images.labels, 1)
-    predicted[-1] = 5
-    picture = figures.photographs.mistaken(shown, made(predicted), ["horse", "truck"])
-    assert len(picture.figure.axes[0].images) == 40
-    assert "horse: horse 4, automobile 16; truck: truck 4, automobile 15, dog 1" in picture.text
+    predicted[-7] = 5
+    picture = figures.photographs.mistaken(shown, made(predicted), ["horse", "truck"], number=14)
+    assert len(picture.figure.axes[0].images) == 28
+    assert "horse: horse 4, automobile 10; truck: truck 4, automobile 9, dog 1" in picture.text
     assert texts(picture)["automobile"] == WRONG
 
 
@@ -102,3 +102,15 @@ def test_bars_have_the_heights_of_the_counts():
     heights = [patch.get_height() for container in picture.figure.axes[0].containers for patch in container]
     assert np.array(heights) / heights[0] == pytest.approx([1, *[0.5] * 8, 0.01])
     assert "truck 1" in picture.text
+
+
+def test_a_row_of_the_pictogram_is_as_long_as_its_class_is_large():
+    picture = figures.photographs.pictogram(excerpt(), np.array([2000, *[250] * 8, 25]), "a title")
+    ends = {}
+    for image in picture.figure.axes[0].images:
+        _, right, _, top = image.get_extent()
+        ends[round(-top)] = max(right, ends.get(round(-top), 0))
+    assert ends[0] == 20
+    assert ends[1] == pytest.approx(2.5)
+    assert ends[9] == pytest.approx(0.25)
+    assert "One photograph is 100 training images" in picture.text

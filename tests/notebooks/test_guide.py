@@ -80,7 +80,7 @@ def test_lessons_link_the_pages(lesson):
 
 def test_the_readme_and_the_map_link_the_pages():
     readme = (paths.project() / "README.md").read_text()
-    (chart,) = [cell.source for cell in LESSONS["00_start_here"] if cell.source.startswith("## A map")]
+    (chart,) = [cell.source for cell in LESSONS["00_start_here"] if re.match(r"## \d+\. A map", cell.source)]
     for page in PAGES:
         assert f"(notebooks/guide/{page}.md)" in readme
         assert f"(guide/{page}.md)" in chart

@@ -39,6 +39,11 @@ def own_cells(file: Path) -> list:
     return [cell for cell in code_cells(file) if colab.TAG not in cell.metadata.get("tags", [])]
 
 
+def after_the_opening(file: Path) -> list:
+    """The code cells after the figures that lesson 00 opens with, which take no parameter."""
+    return [cell for cell in own_cells(file) if "opening" not in cell.metadata.get("tags", [])]
+
+
 def outputs(file: Path) -> list:
     return [output for cell in code_cells(file) for output in cell.outputs]
 
@@ -81,7 +86,7 @@ def test_the_first_code_cell_installs_the_wheel_where_there_is_no_ltlib(file):
 
 @every_notebook
 def test_parameters_come_first_and_are_typed_and_explained(file):
-    first, *others = own_cells(file)
+    first, *others = after_the_opening(file)
     assert first.metadata.get("tags") == ["parameters"]
     assert not any("parameters" in cell.metadata.get("tags", []) for cell in others)
     body = ast.parse(first.source).body
@@ -100,7 +105,7 @@ def test_parameters_come_first_and_are_typed_and_explained(file):
 
 @every_notebook
 def test_setup_comes_second_and_receives_every_parameter(file):
-    first, second, *_ = own_cells(file)
+    first, second, *_ = after_the_opening(file)
     assert second.metadata.get("tags") == ["setup"]
     names = [node.target.id for node in ast.parse(first.source).body if isinstance(node, ast.AnnAssign)]
     (call,) = (node for node in ast.walk(ast.parse(second.source)) if isinstance(node, ast.Call))

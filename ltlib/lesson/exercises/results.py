@@ -21,7 +21,7 @@ def _verify_interval_of_mean(answer) -> None:
             raise WrongAnswer("For three values it is right, for four it is not: n is the number of values.")
         return
     for wrong, hint in (
-        (_around(mean, T * sd), "This is where single seeds lie; the mean of n lies closer: divide by sqrt(n)."),
+        (_around(mean, T * sd), "This is the range of single seeds. The mean of n is known better: divide by sqrt(n)."),
         (_around(mean, sd), "Mean ± standard deviation is no interval for the mean: it needs t and sqrt(n)."),
         (_around(mean, sd / np.sqrt(3)), "The quantile t is missing."),
         (_around(mean, T * np.std(values) / np.sqrt(3)), "The deviations are from the mean of the same values: n - 1."),
@@ -37,7 +37,7 @@ def _verify_interval_of_mean(answer) -> None:
 def interval_of_mean(values, t):
     """Student's interval (low, high) for the mean: mean ± t s / sqrt(n), s with n - 1 in its denominator.
 
-    values are one number a seed; t is the quantile for n - 1 degrees of freedom.
+    values are one number per seed; t is the quantile for n - 1 degrees of freedom.
     """
     half = t * np.std(values, ddof=1) / np.sqrt(len(values))
     return np.mean(values) - half, np.mean(values) + half
@@ -65,7 +65,7 @@ def _verify_interval_of_gain(answer) -> None:
 
 @exercise(_verify_interval_of_gain)
 def interval_of_gain(ours, theirs, t):
-    """The interval (low, high) for the mean gain of ours over theirs, one value a seed and the same seeds in both."""
+    """The interval (low, high) for the mean gain of ours over theirs, one value per seed and the same seeds in both."""
     gains = np.subtract(ours, theirs)
     half = t * np.std(gains, ddof=1) / np.sqrt(len(gains))
     return np.mean(gains) - half, np.mean(gains) + half

@@ -1,9 +1,12 @@
-"""The figures of lesson 02: classifier norms, temperatures, and held-out against test images."""
+"""The figures of lesson 02: norms of classifiers, temperatures, held-out against test images, gains seed by seed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ltlib.evaluation.spread import Interval
 from ltlib.lesson.figures.figure import COLOURS, Picture, listing, new_figure, per_cent
 from ltlib.lesson.figures.looks import looks
 from ltlib.lesson.figures.text import plain
@@ -70,3 +73,33 @@ def held_out_accuracy(histories: dict[str, list[list[dict]]]) -> Picture:
     axes[0].legend(loc="lower right")
     per_cent(axes[0].yaxis)
     return Picture(figure, f"Held-out and test accuracy by epoch; at the end {'; '.join(words)}.")
+
+
+def paired_gain(values: dict[str, Sequence[float]], gains: dict[str, Interval], title: str) -> Picture:
+    """Two methods with shared seeds: at the left a line per seed, at the right the intervals of the gain.
+
+    Args:
+        values: name of a method -> one fraction per seed, the same seeds in both.
+        gains: what was compared -> the gain of the second method over the first, with its interval.
+        title: above the figure.
+    """
+    figure, (left, right) = new_figure(9, 2.9, columns=2, width_ratios=(1, 1.5))
+    (first, ours), (second, theirs) = values.items()
+    for pair in zip(ours, theirs, strict=True):
+        left.plot([0, 1], pair, "o-", ms=6, color=COLOURS[0], alpha=0.7)
+    left.set_xticks([0, 1], [plain(first), plain(second)])
+    left.set(xlim=(-0.35, 1.35), ylabel="test accuracy", title="one line per seed")
+    per_cent(left.yaxis)
+    words = []
+    for y, (name, gain) in enumerate(gains.items()):
+        low, high = gain.low or 0, gain.high or 0
+        right.plot([low, high], [y, y], lw=3, color=COLOURS[3], alpha=0.65)
+        right.plot(gain.mean, y, "|", ms=14, mew=2.5, color="0.15")
+        words.append(f"{name}: {100 * gain.mean:+.1f}, from {100 * low:+.1f} to {100 * high:+.1f}")
+    right.axvline(0, color="0.4", lw=1)
+    right.set_yticks(range(len(gains)), [plain(name) for name in gains])
+    right.set(ylim=(len(gains) - 0.4, -0.6), xlabel="points", title="gain, with 95% interval")
+    right.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}")
+    figure.suptitle(plain(title))
+    each = ", ".join(f"{100 * (b - a):+.1f}" for a, b in zip(ours, theirs, strict=True))
+    return Picture(figure, f"{title}, in points. Each seed: {each}; {'; '.join(words)}.")

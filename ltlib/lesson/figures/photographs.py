@@ -61,21 +61,21 @@ def told(
     return Picture(figure, f"{title}, with answer and confidence. {'; '.join(words)}.")
 
 
-def mistaken(photographs: Excerpt, answers: Answered, classes: Sequence[str]) -> Picture:
-    """All photographs of some classes, sorted by what a network takes them for.
+def mistaken(photographs: Excerpt, answers: Answered, classes: Sequence[str], number: int = 15) -> Picture:
+    """The first photographs of some classes, sorted by what a network takes them for.
 
     Args:
         photographs: the excerpt.
         answers: predictions for the whole excerpt.
         classes: true classes, one row each.
+        number: of photographs of each class, those with the smallest official index.
     """
     step, words, ends = 1.75, [], []
-    wide = photographs.per_class * 1.04 + 3.4
-    figure, (ax,) = new_figure(9, 9 / wide * step * len(classes) + 0.45)
+    figure, (ax,) = new_figure(7, 7 / (1.04 * number + 3.2) * step * len(classes) + 0.3)
     for row, of_class in enumerate(classes):
         ax.text(0, -row * step - 0.5, plain(of_class), ha="right", va="center", weight="bold", fontsize=9)
         x, said = 0.2, []
-        for guess, group in _by_answer(photographs, answers, of_class):
+        for guess, group in _by_answer(photographs, answers, of_class, number):
             end = _group(ax, x, -row * step, photographs, group, guess, guess == of_class)
             said.append(f"{guess} {len(group)}")
             x = end + 0.16
@@ -85,11 +85,11 @@ def mistaken(photographs: Excerpt, answers: Answered, classes: Sequence[str]) ->
     return Picture(figure, f"Photographs sorted by the class they are taken for. {'; '.join(words)}.")
 
 
-def _by_answer(photographs: Excerpt, answers: Answered, of_class: str) -> list[tuple[str, list[int]]]:
-    """The images of a class that each class is predicted for: the right answer first, then the most frequent one."""
+def _by_answer(photographs: Excerpt, answers: Answered, of_class: str, number: int) -> list[tuple[str, list[int]]]:
+    """The images of a class by the class that is predicted: the right answer first, then the most frequent one."""
     names = photographs.class_names
     groups: dict[str, list[int]] = {}
-    for i in np.flatnonzero(photographs.images.labels == names.index(of_class)):
+    for i in np.flatnonzero(photographs.images.labels == names.index(of_class))[:number]:
         groups.setdefault(names[answers.predicted[i]], []).append(int(i))
     return sorted(groups.items(), key=lambda group: (group[0] != of_class, -len(group[1]), names.index(group[0])))
 
@@ -127,6 +127,33 @@ def long_tail(photographs: Excerpt, counts: np.ndarray, title: str) -> Picture:
     ax.set_title(plain(title))
     listed = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
     return Picture(figure, f"{title}. Training images of each class, with a photograph: {listed}.")
+
+
+def pictogram(photographs: Excerpt, counts: np.ndarray, title: str) -> Picture:
+    """A row per class, as long as the class has training images; the last photograph of a row is cut to size.
+
+    The largest class shows all its photographs, so one photograph counts for the same number of images everywhere.
+
+    Args:
+        photographs: the excerpt.
+        counts: (K,) training images, the largest first.
+        title: above the figure.
+    """
+    worth = max(counts) / photographs.per_class
+    figure, (ax,) = new_figure(9, 4.3)
+    for c, (name, count) in enumerate(zip(photographs.class_names, counts, strict=True)):
+        length = count / worth
+        for place, pixels in enumerate(photographs.of_class(name)[: int(np.ceil(length))]):
+            shown = max(1, round(min(length - place, 1) * pixels.shape[-1]))  # columns of pixels
+            part = pixels[:, :, :shown].transpose(1, 2, 0)
+            wide = shown / pixels.shape[-1]
+            ax.imshow(part, extent=(place, place + wide, -c - 0.94, -c), interpolation="nearest")
+        ax.text(-0.15, -c - 0.5, plain(name), ha="right", va="center", fontsize=9)
+        ax.text(length + 0.15, -c - 0.5, f"{count:,}", va="center", fontsize=9)
+    _frame(ax, photographs.per_class + 1.6, -len(counts), 0.1, left=-2.6)
+    ax.set_title(plain(title))
+    listed = ", ".join(f"{name} {count:,}" for name, count in zip(photographs.class_names, counts, strict=True))
+    return Picture(figure, f"{title}. One photograph is {worth:g} training images: {listed}.")
 
 
 def _answer(ax: Axes, x: float, y: float, pixels: np.ndarray, right: bool) -> None:

@@ -19,17 +19,18 @@ from ltlib.results.papers import Gain
 WIDEST = 34  # characters of a name in one line
 
 
-def over_seeds(results: dict[str, Sequence[float]], title: str) -> Picture:
+def over_seeds(results: dict[str, Sequence[float]], title: str, rows: int = 8) -> Picture:
     """One line per row: a dot for each seed, a bar at the mean, and Student's 95 % interval where seeds suffice.
 
-    All such figures have one size and one layout, so a control can exchange them. The dots decide what is shown:
-    an interval can continue beyond the edge, and the text of the picture says how far.
+    All such figures of one ``rows`` have one size and one layout, so a control can exchange them. The dots decide what
+    is shown: an interval can continue beyond the edge, and the text of the picture says how far.
 
     Args:
         results: name -> one fraction per seed, any number of rows.
         title: above the figure.
+        rows: for how many there is space at full size.
     """
-    figure, (names, ax) = new_figure(9, 6.2, columns=2, sharey=True, width_ratios=(1, 2.3))
+    figure, (names, ax) = new_figure(9, 1.4 + 0.6 * rows, columns=2, sharey=True, width_ratios=(1, 2.3))
     names.axis("off")
     words = []
     for y, (name, values) in enumerate(results.items()):
@@ -41,7 +42,7 @@ def over_seeds(results: dict[str, Sequence[float]], title: str) -> Picture:
     if every:
         margin = max(0.25 * (max(every) - min(every)), 0.02)
         ax.set_xlim(max(min(every) - margin, -0.02), min(max(every) + margin, 1.02))
-    ax.set_ylim(max(len(results), 8) - 0.4, -0.6)
+    ax.set_ylim(max(len(results), rows) - 0.4, -0.6)
     ax.set_title(plain(title), fontsize=10)
     ax.tick_params(axis="y", left=False, labelleft=False)
     ax.grid(axis="y", visible=False)
