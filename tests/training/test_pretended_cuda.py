@@ -58,24 +58,69 @@ def test_no_sampler_or_augmentation_adds_a_wait(sampler, augmentation):
         assert len(gpu.waits) == 1, gpu.waits
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", pytest.param("mislas", marks=slow)])
-def test_a_whole_epoch_waits_twice_besides_evaluation(tmp_path, name):
+def waits_by_epoch(kind, file, **options):
+    """Where the host waits in each epoch of a training, evaluation left out, and the engine."""
     with pretend_cuda() as gpu:
-        e = on_pretended(gpu, name, epochs=3)
-        each = []
+        e, each = on_pretended(gpu, kind, **options), []
 
         def look(record):
             each.append([wait for wait in gpu.waits if "evaluation/" not in wait])
             gpu.reset()
 
         gpu.reset()
-        fit_on(e, tmp_path / "c.pt", look)
-    # once for the losses, once for the checkpoint; a stage begins with a look at its labels
-    assert [len(waits) for epoch, waits in enumerate(each) if epoch not in (0, 3)] == [2] * len([*each[1:3], *each[4:]])
+        fit_on(e, file, look)
+        return e, each
+
+
+# In the ramp every step has its own radius; after it the average still follows.
+RAMPED = {"ramp": 1.5, "ema": 0.9, "attack_steps": 2}
+
+
+def gently(name, marks=()):
+    return pytest.param(small(name, **RAMPED), id=f"{name} with ramp and average", marks=marks)
+
+
+@pytest.mark.parametrize("kind", [*every_method(["cross_entropy"]), gently("at"), gently("lbgat", slow)])
+def test_an_epoch_waits_twice_besides_evaluation(tmp_path, kind):
+    """Once for the losses, once for the checkpoint. The first epoch of a stage also looks at its labels."""
+    e, each = waits_by_epoch(kind, tmp_path / "c.pt", epochs=3)
+    begins = {sum(stage.epochs for stage in e.stages[:i]) for i in range(len(e.stages))}
+    for epoch, waits in enumerate(each):
+        assert len(waits) == 2 or epoch in begins, waits
     assert {wait.rpartition(" ")[2].partition(":")[0] for wait in each[1]} == {
         "ltlib/training/engine.py",
         "ltlib/training/checkpoint.py",
     }
+
+
+class AsksTheAverage(methods.METHODS["at"]):
+    """Decides on the host whether the average has begun."""
+
+    def after_step(self):
+        if self.averaged == 0:
+            pass
+        super().after_step()
+
+
+class AsksTheRamp(methods.METHODS["at"]):
+    """Keeps the progress of the ramp on the device."""
+
+    def ramp_is_over(self, progress):
+        return bool(torch.full((), progress, device=self.counts.device) >= self.ramp)
+
+
+@pytest.mark.parametrize("kind", [AsksTheAverage, AsksTheRamp])
+def test_a_ramp_or_an_average_that_waits_is_found(tmp_path, kind):
+    _, each = waits_by_epoch(partial(kind, **RAMPED), tmp_path / "c.pt", epochs=2, capture=False)
+    assert all(len(waits) >= 2 + 5 for waits in each), "once for each of five steps"
+
+
+def test_a_step_with_an_average_after_its_ramp_is_recorded_and_equals_the_eager_one(tmp_path):
+    kind = small("at", **RAMPED | {"ramp": 0.5})
+    eager, _ = recorded(kind, file=tmp_path / "eager.pt", engine={"capture": False})
+    fast, replays = recorded(kind, file=tmp_path / "fast.pt")
+    assert replays > 0
+    assert all(torch.equal(fast[n], expected) for n, expected in eager.items())
 
 
 @pytest.mark.parametrize("name", every_method(["cross_entropy", "mislas"]))
