@@ -148,10 +148,17 @@ def mixup(x: Tensor, y: Tensor, alpha: float) -> Mixed:
         y: labels (N,).
         alpha: > 0; 1 draws lambda uniformly, small values mix little.
     """
-    a = torch.full((), alpha, device=x.device)
-    lam = torch.distributions.Beta(a, a, validate_args=False).sample()  # to validate is to wait for the device
+    lam = draw_weight(alpha, x.device)
     partner = torch.randperm(len(x), device=x.device)
     return mix(x, y, partner, lam)
+
+
+def draw_weight(alpha: float, device: torch.device) -> Tensor:
+    """lambda ~ Beta(alpha, alpha), a scalar on the device."""
+    # Not every torch draws a Beta on an Apple GPU, so there the host does.
+    a = torch.full((), alpha, device="cpu" if device.type == "mps" else device)
+    lam = torch.distributions.Beta(a, a, validate_args=False).sample()  # to validate is to wait for the device
+    return lam.to(device)
 
 
 def mix(x: Tensor, y: Tensor, partner: Tensor, lam: Tensor) -> Mixed:
@@ -170,8 +177,7 @@ def cutmix(x: Tensor, y: Tensor, alpha: float) -> Mixed:
         y: labels (N,).
         alpha: > 0; 1 in the paper.
     """
-    a = torch.full((), alpha, device=x.device)
-    lam = torch.distributions.Beta(a, a, validate_args=False).sample()
+    lam = draw_weight(alpha, x.device)
     center = torch.rand(2, device=x.device)
     return paste(x, y, torch.randperm(len(x), device=x.device), lam, center)
 

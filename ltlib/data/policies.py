@@ -62,7 +62,7 @@ class Steps(NamedTuple):
     """What happens to each image, one operation after another."""
 
     operation: Tensor  #: int64 (N, S), positions in ``OPERATIONS``
-    magnitude: Tensor  #: float64 (N, S), with its sign
+    magnitude: Tensor  #: float64 (N, S), with its sign; float32 on an Apple GPU, which has no float64
 
 
 def magnitudes(levels: int, height: int, width: int) -> Tensor:
@@ -84,7 +84,8 @@ def magnitudes(levels: int, height: int, width: int) -> Tensor:
 def _tables(levels: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """``magnitudes``, and which operations have a sign, on the device."""
     signed = torch.tensor([name in SIGNED for name in OPERATIONS], device=device)
-    return magnitudes(levels, height, width).to(device), signed
+    table = magnitudes(levels, height, width)
+    return (table.float() if device.type == "mps" else table).to(device), signed
 
 
 @functools.lru_cache(maxsize=8)

@@ -71,14 +71,17 @@ class ClassProbability(InstanceBalanced):
         return p
 
     def draw(self, epoch: int) -> Tensor:
-        size, device = (self.size,), self.labels.device
+        # Apple GPUs have no float64, so the host draws for them.
+        device = torch.device("cpu") if self.labels.device.type == "mps" else self.labels.device
+        size = (self.size,)
         # The cumulative sum is taken on the CPU, because on a GPU it is not deterministic.
         upper = self.class_probabilities(epoch).cumsum(0)
         upper = upper / upper[-1]
         upper = (upper.pin_memory() if self.labels.is_cuda else upper).to(device, non_blocking=True)
         classes = torch.searchsorted(upper, torch.rand(size, dtype=torch.float64, device=device), right=True)
-        n = self.counts[classes]
+        n = self.counts.to(device)[classes]
         which = (torch.rand(size, dtype=torch.float64, device=device) * n).long().clamp(max=n - 1)
+        classes, which = classes.to(self.labels.device), which.to(self.labels.device)
         return self.by_class[self.first[classes] + which]
 
 

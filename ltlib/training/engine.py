@@ -92,8 +92,9 @@ class Engine:
         self.truth = {name: split[1].cpu() for name, split in evaluate.items()}  # logits are measured on the host
         self.device = train[0].device
         self.precision = resolve_precision(options.precision, self.device)
-        # To look at a loss is free on a CPU, but a GPU would run out of work meanwhile.
-        self.look_at_each_step = self.device.type == "cpu"
+        # To look at a loss is free on a CPU, but a GPU would run out of work meanwhile. On an Apple GPU the fused step
+        # cannot be left out, so the host must look at each one.
+        self.look_at_each_step = self.device.type != "cuda"
         self.capture = options.capture and self.device.type == "cuda" and distributed.world_size() == 1
         if options.sync_bn:
             self.method = synchronize_batch_norm(method, self.device)

@@ -10,6 +10,8 @@ wait. The device has a random generator of its own, as a real one has, and CUDA 
         ...
         gpu.waits, gpu.transfers, gpu.kernels
 
+``pretend_mps`` is an Apple GPU: it refuses float64 and what torch has no Apple kernel for.
+
 It says nothing about speed, memory, races between streams, or what cuDNN and cuBLAS do.
 """
 
@@ -21,15 +23,16 @@ from unittest import mock
 
 import numpy as np
 import torch
+import torch._dynamo  # reads functions of torch when it is imported, which must not happen while they are replaced
 import torch.nn.utils.clip_grad
 from torch.optim.optimizer import Optimizer
 
-from tests.pretended_cuda.device import CPU, CUDA, CudaTensor, Gpu
+from tests.pretended_cuda.device import CPU, CUDA, MPS, CudaTensor, Gpu
 from tests.pretended_cuda.graph import Graph
 
 NUMPY_DRAWS = ("default_rng", "beta", "choice", "normal", "permutation", "rand", "randint", "randn", "uniform")
 
-__all__ = ["CUDA", "CudaTensor", "Gpu", "pretend_cuda"]
+__all__ = ["CUDA", "MPS", "CudaTensor", "Gpu", "pretend_cuda", "pretend_mps"]
 
 
 class Stream:
@@ -54,19 +57,39 @@ def pretend_cuda(bfloat16: bool = True, name: str = "a pretended GPU", free: int
         name: what it is called.
         free: bytes of memory that it says are free.
     """
-    gpu = Gpu()
+    gpu = Gpu(CUDA)
+    patches = [mock.patch.object(torch.cuda, n, v) for n, v in _cuda(gpu, bfloat16, name, free).items()]
+    with _running(gpu, [*patches, *_pinning(gpu)]):
+        yield gpu
+
+
+@contextlib.contextmanager
+def pretend_mps() -> Iterator[Gpu]:
+    """Let torch find an Apple GPU inside the block: without float64, graphs, and a fused step that can be left out.
+
+    What it refuses is read from torch's source. None of it was compared with a real one.
+    """
+    gpu = Gpu(MPS)
+    answers = {
+        "get_rng_state": gpu.generator.get_state,
+        "set_rng_state": gpu.generator.set_state,
+        "manual_seed": gpu.generator.manual_seed,
+        "synchronize": lambda: gpu.wait("synchronize"),
+    }
+    patches = [mock.patch.object(torch.mps, name, answer) for name, answer in answers.items()]
+    with _running(gpu, [*patches, mock.patch.object(torch.backends.mps, "is_available", return_value=True)]):
+        yield gpu
+
+
+@contextlib.contextmanager
+def _running(gpu: Gpu, patches: list) -> Iterator[None]:
     Gpu.current = gpu
-    patches = [
-        *(mock.patch.object(torch.cuda, n, v) for n, v in _cuda(gpu, bfloat16, name, free).items()),
-        *_pinning(gpu),
-        *_blind_spots(),
-        *(mock.patch.object(np.random, name, _noted(gpu, name)) for name in NUMPY_DRAWS),
-    ]
+    draws = [mock.patch.object(np.random, name, _noted(gpu, name)) for name in NUMPY_DRAWS]
     with contextlib.ExitStack() as stack:
-        for patch in patches:
+        for patch in [*patches, *_blind_spots(gpu.device), *draws]:
             stack.enter_context(patch)
         stack.enter_context(gpu)
-        yield gpu
+        yield
 
 
 def _cuda(gpu: Gpu, bfloat16: bool, name: str, free: int) -> dict[str, object]:
@@ -122,18 +145,18 @@ def _pinning(gpu: Gpu) -> list:
     ]
 
 
-def _blind_spots() -> list:
+def _blind_spots(pretended: torch.device) -> list:
     """Places where torch asks C++ for the device, or where the values never pass through an operator."""
     tensor, autocast = torch.tensor, torch.autocast
     enabled, dtype_of = torch.is_autocast_enabled, torch.get_autocast_dtype
 
     def from_host(data, *, device=None, **kwargs):
-        if device is None or torch.device(device).type != "cuda":
+        if device is None or torch.device(device).type != pretended.type:
             return tensor(data, device=device, **kwargs)
-        return tensor(data, device=CPU, **kwargs).to(CUDA)
+        return tensor(data, device=CPU, **kwargs).to(pretended)
 
-    def cast(kind, *args, **kwargs):  # to C++ the tensors are on the CPU, hence autocast's list for CPUs
-        return autocast("cpu" if kind == "cuda" else kind, *args, **kwargs)
+    def known(kind):  # to C++ the tensors are on the CPU, hence autocast's list for CPUs
+        return "cpu" if kind == pretended.type else kind
 
     grouping = "_group_tensors_by_device_and_dtype"
     return [
@@ -141,9 +164,9 @@ def _blind_spots() -> list:
         mock.patch.object(torch.nn.utils.clip_grad, grouping, _grouped),
         mock.patch.object(Optimizer, grouping, staticmethod(_grouped)),
         mock.patch.object(torch, "tensor", from_host),
-        mock.patch.object(torch, "autocast", cast),
-        mock.patch.object(torch, "is_autocast_enabled", lambda kind: enabled("cpu" if kind == "cuda" else kind)),
-        mock.patch.object(torch, "get_autocast_dtype", lambda kind: dtype_of("cpu" if kind == "cuda" else kind)),
+        mock.patch.object(torch, "autocast", lambda kind, *args, **kwargs: autocast(known(kind), *args, **kwargs)),
+        mock.patch.object(torch, "is_autocast_enabled", lambda kind: enabled(known(kind))),
+        mock.patch.object(torch, "get_autocast_dtype", lambda kind: dtype_of(known(kind))),
     ]
 
 

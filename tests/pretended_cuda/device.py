@@ -1,4 +1,4 @@
-"""The pretended device: tensors that say ``cuda:0``, and what it makes of each operator."""
+"""The pretended device: tensors that say ``cuda:0`` or ``mps:0``, and what it makes of each operator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from tests.pretended_cuda.rules import CONVOLUTIONS, DRAWS, FREE, NOT_DETERMINISTIC, WAITS
+from tests.pretended_cuda.rules import CONVOLUTIONS, DRAWS, FREE, NOT_DETERMINISTIC, WAITS, refuse_on_mps
 
-CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+CUDA, MPS, CPU = torch.device("cuda", 0), torch.device("mps", 0), torch.device("cpu")
 
 
 class CudaTensor(Tensor):
@@ -32,13 +32,14 @@ class CudaTensor(Tensor):
         return self
 
     __torch_function__ = torch._C._disabled_torch_function_impl
-    device = property(lambda self: CUDA)
-    is_cuda = property(lambda self: True)
+    device = property(lambda self: Gpu.current.device)
+    is_cuda = property(lambda self: Gpu.current.device.type == "cuda")
+    is_mps = property(lambda self: Gpu.current.device.type == "mps")
     is_cpu = property(lambda self: False)
     is_meta = property(lambda self: False)
 
     def new_tensor(self, data, *, device=None, **kwargs):  # built by the host, then sent
-        return torch.tensor(data, device=device or CUDA, **{"dtype": self.dtype} | kwargs)
+        return torch.tensor(data, device=device or Gpu.current.device, **{"dtype": self.dtype} | kwargs)
 
     def to(self, *args, **kwargs):
         copy = kwargs.pop("copy", False)
@@ -46,7 +47,7 @@ class CudaTensor(Tensor):
             args = (args[0].dtype, *args[1:])
         device, dtype, non_blocking, layout = torch._C._nn._parse_to(*args, **kwargs)
         more = {"memory_format": layout} if layout is not None else {}
-        if device is None or device.type == "cuda":  # to C++ we are on the CPU, and stay there
+        if device is None or device.type == Gpu.current.device.type:  # to C++ we are on the CPU, and stay there
             return Tensor.to(self, dtype or self.dtype, non_blocking, copy, **more)
         send = torch.ops.aten._to_copy.default
         return send(self, device=device, dtype=dtype or self.dtype, non_blocking=non_blocking, **more)
@@ -91,12 +92,14 @@ class Gpu(TorchDispatchMode):
         tf32: convolutions in float32 while TF32 was allowed.
         recording: the graph that is being recorded, or None.
         replays: how often a graph was replayed.
+        device: what its tensors say.
     """
 
     current: Gpu
 
-    def __init__(self):
+    def __init__(self, device: torch.device = CUDA):
         super().__init__()
+        self.device = device
         self.generator = torch.Generator().manual_seed(0)
         self.recording, self.replays = None, 0
         self.reset()
@@ -107,6 +110,8 @@ class Gpu(TorchDispatchMode):
 
     def tensor(self, real: Tensor) -> CudaTensor:
         """A copy on the device."""
+        if self.device.type == "mps":
+            refuse_on_mps("to", real, {})
         return CudaTensor(real.detach().clone())
 
     def move(self, module: torch.nn.Module) -> torch.nn.Module:
@@ -152,8 +157,8 @@ class Gpu(TorchDispatchMode):
         asked = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
         if asked is not None and torch._C._current_autograd_node() is not None:
             # the autograd engine wants new tensors where C++ believes the others to be
-            asked = CUDA if ours or name in ("zeros", "empty", "ones", "full", "scalar_tensor") else asked
-        to_gpu = asked.type == "cuda" if asked is not None else bool(ours)
+            asked = self.device if ours or name in ("zeros", "empty", "ones", "full", "scalar_tensor") else asked
+        to_gpu = asked.type == self.device.type if asked is not None else bool(ours)
         if not ours and not to_gpu:
             if name in DRAWS:
                 self.host_draws.append(f"{name} at {_here()}")
@@ -168,7 +173,7 @@ class Gpu(TorchDispatchMode):
         if name in ("_to_copy", "to"):
             if ours and asked is not None and asked.type == "cpu":
                 self._copied("device to host", kwargs.get("non_blocking", False))
-            elif others and asked is not None and asked.type == "cuda":
+            elif others and asked is not None and asked.type == self.device.type:
                 pinned = getattr(others[0], "pretended_pinned", False)
                 self._copied("host to device", kwargs.get("non_blocking", False) and pinned)
         elif name == "copy_" and others:
@@ -182,8 +187,8 @@ class Gpu(TorchDispatchMode):
         large = any(t.dim() for t in others) or name in ("_fused_sgd_", "_foreach_copy_")
         if ours and others and large and not harmless and not name.startswith("index"):
             raise RuntimeError(
-                f"{function}: Expected all tensors to be on the same device, but found at least two devices, cuda:0 "
-                f"and cpu! ({_here()})"
+                f"{function}: Expected all tensors to be on the same device, but found at least two devices, "
+                f"{self.device} and cpu! ({_here()})"
             )
         of_whole_numbers = name == "cumsum" and ours and not ours[0].is_floating_point()
         strict = torch.are_deterministic_algorithms_enabled() and name in NOT_DETERMINISTIC
@@ -217,6 +222,8 @@ class Gpu(TorchDispatchMode):
             out = function(*plain_args, **plain)
         if not to_gpu:
             return out
+        if self.device.type == "mps":
+            refuse_on_mps(name, out, plain)
         known = {id(t.value): t for t in tensors}
         if self.recording:
             self.recording.saw(function, plain_args, plain, out)

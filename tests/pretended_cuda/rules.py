@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch.utils._pytree import tree_leaves
+
 # The size of the result, or a number on the host, depends on values: the device must have finished all before.
 WAITS = {
     "_local_scalar_dense",
@@ -95,3 +98,18 @@ DRAWS = {
 }
 
 CONVOLUTIONS = {"conv2d", "convolution", "convolution_backward"}  # in inference mode the first is not taken apart
+
+# Without a kernel for Apple GPUs in some version of torch that the course allows.
+NOT_ON_MPS = {"_sample_dirichlet", "_standard_gamma"}
+
+
+def refuse_on_mps(name: str, out: object, kwargs: dict) -> None:
+    """Raise what torch raises on an Apple GPU, after an operator that a CUDA device computes."""
+    if any(t.dtype == torch.float64 for t in tree_leaves(out) if isinstance(t, torch.Tensor)):
+        raise TypeError(
+            f"{name}: Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+        )
+    if name in NOT_ON_MPS:
+        raise NotImplementedError(f"The operator 'aten::{name}' is not currently implemented for the MPS device.")
+    if name == "_fused_sgd_" and kwargs.get("found_inf") is not None:
+        raise RuntimeError("grad_scale and found_inf are not supported on MPS")

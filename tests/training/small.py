@@ -26,7 +26,8 @@ def small(name: str, **settings: object) -> Callable:
 def on_pretended(gpu: Gpu, kind: Callable | str, seed: int = 0, **options: object) -> Engine:
     """An engine on the pretended device: 60 images in batches of 13, the last of 8."""
     kind = small(kind, natural_run="any") if isinstance(kind, str) else kind
-    options = replace(OPTIONS, **{"batch_size": 13, "epochs": 2, "precision": "bfloat16"} | options)
+    precision = "bfloat16" if gpu.device.type == "cuda" else "float32"
+    options = replace(OPTIONS, **{"batch_size": 13, "epochs": 2, "precision": precision} | options)
     host = engine(kind, replace(OPTIONS, precision="float32"), seed=seed)
     train, test = (tuple(gpu.tensor(t) for t in pair) for pair in (host.train, host.evaluate["test"]))
     return Engine(gpu.move(host.method), train, options, {"test": test})
