@@ -165,7 +165,7 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
         ("05_adversarial_examples.ipynb", 1),
         ("06_lbgat.ipynb", 1),
         ("07_robust_long_tail.ipynb", 2),
-        ("08_results.ipynb", 1),
+        ("08_evidence_and_scale.ipynb", 2),
     ],
 )
 def test_every_control_moves_its_figure(lab, page, lesson, live):

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from ltlib import paths
 from ltlib.errors import InputError
+from ltlib.lesson import slides
 from ltlib.lesson.questions import QUESTIONS, Asked, Question, ask
 
-LESSONS = sorted((paths.project() / "notebooks").glob("0[0-7]_*.ipynb"))
+LESSONS = slides.lessons()
 EXAMPLE = Question("Which?", {"a <b>": "because of <i>", "c": "no reason"}, "c")
 
 

@@ -23,7 +23,6 @@ NOT_MEASURED = {
     ("data/README.md", "8 %"): "a bound that tests/experiments/test_difficulty.py demands",
     (LESSON("02_measuring"), "80 %"): "an example in the definition of calibration",
     (LESSON("02_measuring"), "50 %"): "an accuracy assumed in an exercise",
-    (LESSON("08_results"), "80 %"): "an accuracy assumed in an example",
 }
 
 # Numbers that follow from a definition; a study cannot hold them.
@@ -33,8 +32,7 @@ COMPUTED = {
     (LESSON("05_adversarial_examples"), "3 %"): 100 * 8 / 255,
     (LESSON("06_lbgat"), "2.7 points"): 100 * math.sqrt(0.229 * (1 - 0.229) / 250),
     (LESSON("06_lbgat"), "2.9 points"): 100 * math.sqrt(0.215 * (1 - 0.215) / 200),
-    (LESSON("08_results"), "2.5 points"): 100 * 1.96 * math.sqrt(0.8 * (1 - 0.8) / 1000),
-    (LESSON("09_full_scale"), "27 times"): 2 * 10 + 1 + 6,  # forward passes of TRADES, as costs.price counts them
+    (LESSON("08_evidence_and_scale"), "27 times"): 2 * 10 + 1 + 6,  # forward passes of TRADES
 }
 
 WHAT_TO_DO = """Quote what a cell under this heading prints; or name there the study, the machine or

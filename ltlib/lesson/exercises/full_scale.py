@@ -1,4 +1,4 @@
-"""The exercises of lesson 09."""
+"""The exercises of lesson 08 on cost and on several processes."""
 
 from __future__ import annotations
 

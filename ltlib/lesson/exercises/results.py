@@ -1,6 +1,8 @@
-"""The exercises of lesson 08."""
+"""The exercises of lesson 08 on evidence."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -69,6 +71,47 @@ def interval_of_gain(ours, theirs, t):
     gains = np.subtract(ours, theirs)
     half = t * np.std(gains, ddof=1) / np.sqrt(len(gains))
     return np.mean(gains) - half, np.mean(gains) + half
+
+
+HISTORY = [
+    {"epoch": 1, "test_accuracy": 0.60, "validation_accuracy": 0.71},
+    {"epoch": 2, "test_accuracy": 0.66, "validation_accuracy": 0.70},
+    {"epoch": 3, "test_accuracy": 0.62, "validation_accuracy": 0.74},
+]
+
+
+def _verify_honest_accuracy(answer) -> None:
+    given = float(answer(HISTORY))
+    if math.isclose(given, 0.62):
+        return
+    why = ""
+    if math.isclose(given, 0.66):
+        why = "That is epoch 2. Which images have chosen it?"
+    if math.isclose(given, 0.74):
+        why = "That is the right epoch, but this accuracy was measured on the images that chose it."
+    raise WrongAnswer(
+        f"assert honest_accuracy(history) == 0.62 fails: on held-out images epoch 3 is the best, and you return "
+        f"{given:g}. {why}"
+    )
+
+
+def _faulty_honest_accuracy(history):
+    """The test accuracy of the epoch that was chosen on held-out images. It has one bug: find it.
+
+    history: one dictionary per epoch with test_accuracy and validation_accuracy.
+    """
+    chosen = max(history, key=lambda line: line["test_accuracy"])
+    return chosen["test_accuracy"]
+
+
+@exercise(_verify_honest_accuracy, _faulty_honest_accuracy)
+def honest_accuracy(history):
+    """The test accuracy of the epoch that was chosen on held-out images.
+
+    history: one dictionary per epoch with test_accuracy and validation_accuracy.
+    """
+    chosen = max(history, key=lambda line: line["validation_accuracy"])
+    return chosen["test_accuracy"]
 
 
 def _two_numbers(given) -> np.ndarray:

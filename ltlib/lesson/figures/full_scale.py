@@ -1,4 +1,4 @@
-"""The figures of lesson 09: speed of a machine, and how the cost grows."""
+"""The figures of lesson 08 on cost: hours of a table, speed of a machine, and how the cost grows."""
 
 from __future__ import annotations
 
@@ -54,3 +54,38 @@ def growth(lines: Sequence[dict]) -> Picture:
         for line in lines
     )
     return Picture(figure, f"Growth of the cost. {words}.")
+
+
+def hours(operations: dict[str, float], speed: float, devices: int) -> Picture:
+    """Hours of training on an assumed machine, on one logarithmic axis for all controls.
+
+    Args:
+        operations: name of a training -> its operations.
+        speed: operations per second of one device, an assumption.
+        devices: that share one training, each at full speed.
+    """
+    names = list(operations)
+    figure, (ax,) = new_figure(9, 0.42 * len(names) + 1.2)
+    words = []
+    for y, name in enumerate(names):
+        taken = operations[name] / speed / devices / 3600
+        ax.plot(taken, y, "o", ms=8, color=COLOURS[0])
+        told = _duration(taken)
+        ax.text(taken * 1.4, y, told, va="center", fontsize=9)
+        words.append(f"{name} {told}")
+    for at, label in ((1 / 60, "a minute"), (1, "an hour"), (24, "a day"), (24 * 7, "a week")):
+        ax.axvline(at, color="0.5", lw=1, ls=":")
+        ax.text(at, -0.75, label, ha="center", fontsize=8, color="0.3")
+    ax.set(xscale="log", xlim=(1e-4, 2e3), ylim=(len(names) - 0.5, -1.1), xlabel="hours")
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.grid(axis="y", visible=False)
+    given = f"{speed / 1e12:g} TFLOP/s per device, {devices} device{'s' if devices > 1 else ''}"
+    ax.set_title(f"Assumed: {given}", fontsize=10)
+    return Picture(figure, f"Hours of training, assuming {given}: {'; '.join(words)}.")
+
+
+def _duration(hours: float) -> str:
+    """Hours with their unit: ``5 s``, ``43 min``, ``2.0 h``, ``38 h``."""
+    if hours < 1 / 60:
+        return f"{3600 * hours:.2g} s"
+    return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"

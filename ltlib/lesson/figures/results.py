@@ -1,4 +1,4 @@
-"""The figures of lesson 08: spread over seeds, what one seed is worth, chosen epochs, gains beside the papers'."""
+"""The figures of lesson 08 on evidence: spread over seeds, one seed, chosen epochs, gains beside the papers'."""
 
 from __future__ import annotations
 

@@ -170,4 +170,27 @@ QUESTIONS: dict[str, Question] = {
         },
         "It seems to rise",
     ),
+    # 08_evidence_and_scale
+    "best_epoch": Question(
+        "You test after every epoch and report the best test accuracy instead of the last one. With which learning "
+        "rate does this choice raise the number more?",
+        {
+            "A rate that falls to zero": "Its last epochs hardly change the network, so their accuracies are close.",
+            "A constant rate": "The accuracy keeps jumping from epoch to epoch, and the choice picks the highest jump.",
+            "It makes no difference": "The largest of many numbers is farther from the last one when they vary more.",
+        },
+        "A constant rate",
+    ),
+    "cost_of_attack": Question(
+        "Which training needs more operations: TRADES with WRN-34-10 on 50,000 images of 32 pixels, or MiSLAS with "
+        "ResNet-50 on 115,846 images of 224 pixels (ImageNet-LT)?",
+        {
+            "TRADES on the small images": "Every image is passed through a wide network many times per epoch, because "
+            "each step of the attack needs a forward and a backward pass.",
+            "MiSLAS on the large images": "Its images are larger and there are more of them, but an attack multiplies "
+            "the passes per image.",
+            "About the same": "Count the passes per image: the attack needs two for each of its steps.",
+        },
+        "TRADES on the small images",
+    ),
 }
