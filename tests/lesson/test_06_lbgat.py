@@ -59,3 +59,15 @@ def test_curves_have_a_line_at_chance():
     assert list(first.get_ydata()) == [0.1, 0.5]
     assert set(chance.get_ydata()) == {0.1}
     assert "AT ends at 50%" in picture.text
+
+
+def test_each_method_has_a_panel_with_its_runs_before_those_of_all():
+    runs = {"AT": [(0.8, 0.4), (0.9, 0.6)], "LBGAT0": [(0.5, 0.1)], "LBGAT0 + CE": [(0.9, 0.2)]}
+    picture = figures.lbgat.per_method(runs, "letters", "APGD")
+    first, second = picture.figure.axes
+    every, seeds, mean = first.lines
+    assert every.get_xydata().tolist() == [[0.8, 0.4], [0.9, 0.6], [0.5, 0.1], [0.9, 0.2]]
+    assert seeds.get_xydata().tolist() == [[0.8, 0.4], [0.9, 0.6]]
+    assert mean.get_xydata()[0].tolist() == pytest.approx([0.85, 0.5])
+    assert [text.get_text() for text in second.get_legend().get_texts()] == ["LBGAT0 (1)", "LBGAT0 + CE (1)"]
+    assert "AT: clean 85.0%, robust 50.0%" in picture.text

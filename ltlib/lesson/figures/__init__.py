@@ -17,6 +17,7 @@ from ltlib.lesson.figures import (
     reslt,
     results,
     robust_long_tail,
+    trajectory,
 )
 from ltlib.lesson.figures.common import (
     ablation,
@@ -58,5 +59,6 @@ __all__ = [
     "robust_long_tail",
     "spread",
     "sweep",
+    "trajectory",
     "two_measures",
 ]

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from ltlib.lesson.figures.common import two_measures
 from ltlib.lesson.figures.figure import COLOURS, Picture, new_figure, per_cent
-from ltlib.lesson.figures.looks import looks
+from ltlib.lesson.figures.looks import looks, method_of
 from ltlib.lesson.figures.text import plain
 
 
@@ -65,3 +65,38 @@ def curves(histories: dict[str, tuple[Sequence[int], Sequence[float]]], title: s
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
     words = "; ".join(f"{name} ends at {accuracy[-1]:.0%}" for name, (_, accuracy) in histories.items())
     return Picture(figure, f"{title}. {words}.")
+
+
+def per_method(points: dict[str, Sequence[tuple[float, float]]], title: str, robust: str) -> Picture:
+    """Clean against robust accuracy, one panel per method: its runs in its colour, all others in grey.
+
+    Args:
+        points: label -> (clean, robust) of each seed. The label begins with the method, and what follows is a variant.
+        title: of the figure.
+        robust: the attack behind the vertical axis.
+    """
+    kinds: dict[str, list[str]] = {}
+    for label in points:
+        kinds.setdefault(method_of(label) or label, []).append(label)
+    columns = min(len(kinds), 3)
+    rows = -(-len(kinds) // columns)
+    figure, axes = new_figure(3.5 * columns, 2.9 * rows, columns, rows, sharex=True, sharey=True)
+    every = np.array([pair for seeds in points.values() for pair in seeds])
+    words = []
+    for ax in axes[len(kinds) :]:
+        ax.remove()
+    for ax, labels in zip(axes, kinds.values(), strict=False):
+        ax.plot(*every.T, "o", ms=3, color="0.8")
+        for label, look in looks(labels).items():
+            clean, attacked = np.array(points[label]).T
+            ax.plot(clean, attacked, ms=4, alpha=0.5, ls="none", **look)
+            name = plain(f"{label} ({len(clean)})")
+            ax.plot(clean.mean(), attacked.mean(), ms=9, mec="black", ls="none", label=name, **look)
+            words.append(f"{label}: clean {clean.mean():.1%}, robust {attacked.mean():.1%}")
+        per_cent(ax.xaxis)
+        per_cent(ax.yaxis)
+        ax.legend(fontsize=7, loc="upper left")
+    figure.supxlabel("clean accuracy", fontsize=10)
+    figure.supylabel(f"robust accuracy ({robust})", fontsize=10)
+    figure.suptitle(plain(title))
+    return Picture(figure, f"{title}, one panel per method; means over seeds. {'; '.join(words)}.")
