@@ -22,6 +22,7 @@ BUNDLED = (
     "data/README.md",
     "data/published_results.csv",
     "data/benchmarks/*.json",
+    "data/features/*",
     "data/excerpts/*",
     "data/reference_runs/*/*.json",
     "data/reference_runs/*/*.npz",
@@ -52,7 +53,7 @@ def as_it_travels(network: Path) -> bytes:
     # By path: the build does not have the packages that ltlib imports.
     float16 = runpy.run_path(str(ROOT / "ltlib" / "results" / "float16.py"))
     content, measured = network.read_bytes(), network.with_suffix(".json")
-    accuracy = json.loads(measured.read_text(encoding="utf-8")) if measured.exists() else {"float16": None}
+    accuracy: dict = json.loads(measured.read_text(encoding="utf-8")) if measured.exists() else {"float16": None}
     if accuracy["float16"] is None or 100 * abs(accuracy["float16"] - accuracy["float32"]) > float16["POINTS"]:
         return content
     return float16["halved"](content)

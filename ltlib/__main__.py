@@ -292,10 +292,11 @@ def data_prepare(**fields: str) -> None:
 
     experiment = Experiment.parse(**_given(fields))
     recipe, _ = resolve(experiment)
-    facts = prepare(experiment, recipe).description()
+    prepared = prepare(experiment, recipe)
+    facts = prepared.description()
     print(
         f"{facts['name']}: {facts['train_images']:,} training and {facts['test_images']:,} test images, "
-        f"{facts['image_size']}x{facts['image_size']} pixels"
+        f"{prepared.seen_as()}"
     )
     classes = [f"  {name:<16} {n:>7,}" for name, n in zip(facts["class_names"], facts["counts"], strict=True)]
     print("\n".join(classes if len(classes) <= 100 else [*classes[:10], "  ...", *classes[-10:]]))

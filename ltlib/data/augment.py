@@ -38,7 +38,12 @@ def seen_side(name: str, stored: int) -> int:
 
 
 def to_float(x: Tensor) -> Tensor:
-    """uint8 images (N, C, H, W) as float32 in [0, 1], channels last in memory, which convolutions prefer."""
+    """uint8 images (N, C, H, W) as float32 in [0, 1], channels last in memory, which convolutions prefer.
+
+    Features are floats already, and stay what they are.
+    """
+    if x.is_floating_point():
+        return x.float()
     return x.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 

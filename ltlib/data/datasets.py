@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ltlib.data import cifar, digits, folder, glyphs, lists, mnist5k, tiny_imagenet
+from ltlib.data import cifar, digits, features, folder, glyphs, lists, mnist5k, tiny_imagenet
 from ltlib.data.entry import Entry, Request
 from ltlib.data.images import Dataset
 from ltlib.errors import check_choice
@@ -15,6 +15,7 @@ DATASETS: dict[str, Entry] = {
     "mnist5k": mnist5k.ENTRY,
     "cifar10": cifar.CIFAR10,
     "cifar100": cifar.CIFAR100,
+    features.NAME: features.ENTRY,
     "tiny_imagenet": tiny_imagenet.ENTRY,
     "imagenet_lt": lists.IMAGENET_LT,
     "places_lt": lists.PLACES_LT,

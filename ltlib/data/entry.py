@@ -45,6 +45,7 @@ class Entry:
         mirror: a mirrored image is still an image of its class, so training may flip it.
         natural: it is long-tailed as it comes, and no subset of it is selected.
         folders: names below ``LTLIB_DATA``, any of which shows that the files are there.
+        features: it holds features of a frozen network and no images.
     """
 
     description: str
@@ -53,3 +54,4 @@ class Entry:
     mirror: bool = True
     natural: bool = False
     folders: tuple[str, ...] = ()
+    features: bool = False

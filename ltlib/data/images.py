@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,10 +18,11 @@ RESTING_BYTES = 2 * 2**30
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """One split, in memory or in files.
+    """One split, in memory or in files; or the features of one, see :mod:`ltlib.models.features`.
 
     Attributes:
-        pixels: uint8, (N, 3, H, W); an array, or `StoredPixels` where they rest in files.
+        pixels: uint8, (N, 3, H, W); an array, or `StoredPixels` where they rest in files. Features are float16,
+            (N, D, 1, 1): images of one pixel with D channels, so everything that handles images handles them.
         labels: int64, (N,), 0..K-1.
         shapes: int64, (N, 2), height and width of the files, if whole images were squeezed to squares; else None.
     """
@@ -32,12 +33,14 @@ class Images:
 
     def __post_init__(self) -> None:
         p = self.pixels
-        if p.dtype != np.uint8:
+        if self.is_features and (p.ndim != 4 or p.shape[2:] != (1, 1) or not np.isfinite(np.asarray(p)).all()):
+            raise InputError(f"Features must be finite and have shape (N, D, 1, 1); got {p.shape}.")
+        if p.dtype != np.uint8 and not self.is_features:
             finite = "" if p.dtype.kind != "f" or np.isfinite(p).all() else " and hold NaN or infinite values"
             raise InputError(
                 f"Images must be uint8 (0..255); these are {p.dtype}{finite}: repair and convert them first."
             )
-        if p.ndim != 4 or p.shape[1] != 3:
+        if not self.is_features and (p.ndim != 4 or p.shape[1] != 3):
             raise InputError(f"Images must have shape (N, 3, height, width); got {p.shape}.")
         if self.labels.shape != (len(p),):
             raise InputError(
@@ -46,6 +49,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def is_features(self) -> bool:
+        """Whether these are features and not images."""
+        return self.pixels.dtype == np.float16
 
     def take(self, indices: np.ndarray) -> Images:
         """The images at ``indices``, in that order: copied in memory, only chosen in files."""
@@ -81,6 +89,9 @@ class Dataset:
         mean, std: per-channel statistics the papers normalise with, in [0, 1]; None to take them from the
             training images.
         as_tested: gives training images as test images are stored, if ``train`` holds whole images; else None.
+        official: int64, (N,): position of each training image in the published set, if these images are what the
+            field's recipe selects from it, in its order. A smaller subset is then the beginning of each class.
+        frozen: of features: the backbone, the SHA-256 of its weights and the side of the images; empty of images.
     """
 
     name: str
@@ -90,6 +101,8 @@ class Dataset:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     as_tested: Callable[[Images], Images] | None = None
+    official: np.ndarray | None = None
+    frozen: dict[str, str | int] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise :class:`InputError` unless every label has a name, every class is trained and tested, names differ."""
@@ -159,6 +172,15 @@ def channel_statistics(pixels: np.ndarray | StoredPixels) -> tuple[tuple[float, 
     mean = [float(h @ value / h.sum()) for h in histograms]
     std = [float(np.sqrt(max(h @ (value - m) ** 2 / h.sum(), 1e-6))) for h, m in zip(histograms, mean, strict=True)]
     return tuple(mean), tuple(std)
+
+
+def feature_statistics(features: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Zero and one common scale for features (N, D, 1, 1), which become 1 in the root of their mean square.
+
+    Directions and the ratios of distances stay as the backbone made them.
+    """
+    scale = float(np.sqrt(np.square(features, dtype=np.float64).mean()))
+    return (0.0,) * features.shape[1], (float(f"{scale:.6g}"),) * features.shape[1]
 
 
 def _from_sums(sums: np.ndarray, n: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -92,6 +92,33 @@ def attacked_accuracy(method: Method, attack: PGD, split: Split, batch_size: int
     return accuracy(distributed.gather_rows(torch.cat(found), len(images)).cpu(), labels.cpu())
 
 
+@torch.inference_mode()
+def class_means(method: Method, split: Split, batch_size: int = 500) -> Tensor:
+    """The mean feature of the images of each class, (K, D) in float32, on the method's device.
+
+    The images are seen as they are stored, without augmentation. Of several processes each sees its share.
+
+    Args:
+        method: whose network makes the features, in evaluation mode.
+        split: images or features, and labels, on the method's device.
+        batch_size: images at a time.
+    """
+    was_training = method.training
+    method.eval()
+    images, labels, *_ = split
+    own = torch.arange(distributed.rank(), len(images), distributed.world_size(), device=labels.device)
+    order, classes = own.split(batch_size), torch.arange(len(method.counts), device=labels.device)
+    sums, counts = [], []
+    with full_float32():
+        for x, index in zip(batches(images, order), order, strict=True):
+            member = (labels[index] == classes[:, None]).float()
+            # sum of f(x) over the images of class k, and how many they are
+            sums.append(member @ method.network.features(to_float(x)).float())
+            counts.append(member.sum(1, keepdim=True))
+    method.train(was_training)
+    return distributed.average(torch.stack(sums).sum(0)) / distributed.average(torch.stack(counts).sum(0))
+
+
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Top-1 accuracy.
 

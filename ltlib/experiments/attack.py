@@ -178,6 +178,8 @@ def _test_images(run: Run, images: int) -> tuple[Tensor, Tensor]:
         raise InputError(f"images must be at least 0, and 0 means all; got {images}.")
     experiment = Experiment(**run.info["experiment"])
     data = prepare(experiment, resolve(experiment)[0])
+    if data.test.is_features:
+        raise InputError(f"Run {run.id} was trained on features, and an attack changes the pixels of images.")
     if data.fingerprint != run.info["data"]["fingerprint"]:
         raise InputError(f"The data of run {run.id} have changed since it was trained: train it again.")
     test = data.test

@@ -11,9 +11,27 @@ from ltlib.experiments.prepare import Prepared
 from ltlib.experiments.recipe import Recipe
 from ltlib.methods import Method
 from ltlib.methods.method import Stage
+from ltlib.models import FEATURES
+from ltlib.models.features import LITE
 from ltlib.training.device import choose_device
 
 LONGEST = 1_000_000  # epochs of all stages
+
+
+def check_kind(recipe: Recipe, data: Prepared) -> None:
+    """Raise unless the network is one for these data: features of a frozen network, or images.
+
+    Raises:
+        InputError: a network for images shall see features, or the other way round.
+    """
+    if data.train.is_features == (recipe.backbone == FEATURES):
+        return
+    if data.train.is_features:
+        raise InputError(f"{data.name} holds features, not images: leave backbone={recipe.backbone} out.")
+    raise InputError(
+        f"backbone={FEATURES} is for features and {data.name} holds images: choose another backbone, or give features "
+        f"too, such as features={LITE}."
+    )
 
 
 def check(made: Method, stages: tuple[Stage, ...], recipe: Recipe, data: Prepared, processes: int) -> None:
@@ -26,8 +44,14 @@ def check(made: Method, stages: tuple[Stage, ...], recipe: Recipe, data: Prepare
         processes: that train it together.
 
     Raises:
-        InputError: it asks for what a CPU has not, for too many epochs, or a batch would be too small for BatchNorm.
+        InputError: it asks for what a CPU has not, for too many epochs, for attacks on features, or a batch would be
+            too small for BatchNorm.
     """
+    if data.train.is_features and made.held_out_attack():
+        raise InputError(
+            f"{data.name} holds features, and an attack changes the pixels of images: choose a method that trains "
+            f"without attacks, or a data set of images."
+        )
     if recipe.sync_bn and choose_device().type != "cuda":
         raise InputError("sync_bn=true needs GPUs, because torch has no such layer for CPUs: leave it out.")
     epochs = sum(stage.epochs for stage in stages)

@@ -83,7 +83,9 @@ def bill(experiments: Sequence[Experiment]) -> str:
     )
 
 
-def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_images: int, side: int) -> Price:
+def price_of(
+    name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_images: int, side: int, channels: int = 3
+) -> Price:
     """The cost of training a method on images that are known.
 
     Args:
@@ -92,8 +94,9 @@ def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_imag
         counts: (K,) training images of each class.
         test_images: how many there are.
         side: of an image in pixels.
+        channels: of an image; features of a frozen network have D.
     """
-    method = _small(name, own, counts)
+    method = _small(name, own, counts, recipe.backbone == models.FEATURES)
     backbones = {"network": recipe.backbone} | {name: str(own[name]) for name in ("natural",) if name in own}
     images, operations = 0, 0.0
     for stage in method.stages(recipe.epochs, recipe.schedule):
@@ -101,18 +104,20 @@ def price_of(name: str, recipe: Recipe, own: dict, counts: np.ndarray, test_imag
         seen = stage.epochs * (int(counts.sum()) if stage.length == "all" else batches * recipe.batch_size)
         images += seen
         for network, passes in method.passes(stage).items():
-            one = cost(backbones[network], len(counts), side, recipe.frozen and network == "network")
+            one = cost(backbones[network], len(counts), side, recipe.frozen and network == "network", channels)
             operations += seen * (passes.forward * one.forward + passes.training * one.training)
     tested = stored_side(recipe.augmentation, side)
     trained = whole_side(recipe.augmentation, side) or tested
-    storage = 3 * (int(counts.sum()) * trained**2 + test_images * tested**2)
+    bytes_each = 3 if channels == 3 else 2 * channels  # one byte a colour, two a feature
+    storage = bytes_each * (int(counts.sum()) * trained**2 + test_images * tested**2)
     return Price(images, operations, storage)
 
 
-def _small(name: str, own: dict, counts: np.ndarray) -> Method:
-    """The method on a small network: its stages do not depend on the size."""
+def _small(name: str, own: dict, counts: np.ndarray, on_features: bool) -> Method:
+    """The method on a small network: its stages do not depend on the size, but on whether a backbone learns."""
     small = {name: value for name, value in (("natural", "resnet8"), ("natural_run", "any")) if name in own}
-    network = models.make("resnet8", len(counts), (0.0,) * 3, (1.0,) * 3)
+    small |= {"text_features": "", "start": "random"} if own.get("text_features") else {}  # they fit the real size only
+    network = models.make(models.FEATURES if on_features else "resnet8", len(counts), (0.0,) * 3, (1.0,) * 3)
     network.classifier = nn.Linear(max(network.classifier.in_features, len(counts)), len(counts))  # ETF needs as many
     return methods.make(name, network, torch.from_numpy(counts), **own | small)
 

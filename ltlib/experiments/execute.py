@@ -67,7 +67,8 @@ def execute(
             method = _starting_point(planned, device)
             images, side = len(planned.data.train), planned.data.test.pixels.shape[-1]
             batch, processes = planned.recipe.batch_size, planned.processes
-            check_single_images(method, planned.stages, images, side, batch, processes)
+            if not planned.data.train.is_features:  # no BatchNorm sees those
+                check_single_images(method, planned.stages, images, side, batch, processes)
             with run.locked() if distributed.rank() == 0 else contextlib.nullcontext():
                 run.update(**about(planned, device))
                 try:

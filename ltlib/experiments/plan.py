@@ -156,6 +156,7 @@ def plan(
     if is_small(len(data.train), data.test.pixels.shape[-1], settings.recipe.epochs):
         settings = settle(experiment, small=True)
     recipe, own, sources = settings
+    checks.check_kind(recipe, data)
     origins = {}
     for name in ORIGINS:
         if value := own.get(name):
@@ -228,7 +229,8 @@ def _untrained(name: str, recipe: Recipe, own: dict[str, object], data: Prepared
 
 def network(method: str, recipe: dict, data: dict) -> Network:
     """The untrained network of a recipe for these data, both as ``run.json`` holds them, as the method starts it."""
-    mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * 3, [1.0] * 3)
+    channels = len(data["mean"])
+    mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * channels, [1.0] * channels)
     frozen = recipe.get("frozen", False)
     start = methods.METHODS[method].classifier_init
     return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen, start)
@@ -242,7 +244,7 @@ def as_lines(planned: Plan) -> list[str]:
         "folder": run.folder,
         "command": command(planned.experiment),
         "data": f"{data['name']}: {data['train_images']:,} training, {data['validation_images']:,} validation and "
-        f"{data['test_images']:,} test images, {data['image_size']}x{data['image_size']} pixels",
+        f"{data['test_images']:,} test images, {planned.data.seen_as()}",
         "counts": _shortened(data["counts"]),
         "fingerprint": data["fingerprint"],
         "stages": ", ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in planned.stages),
@@ -265,6 +267,6 @@ def _shortened(counts: list[int]) -> str:
 def _cost(planned: Plan) -> str:
     """What is known before the training. A time is not, because it depends on the machine."""
     data = planned.data
-    sizes = (data.counts, len(data.test), data.test.pixels.shape[-1])
+    sizes = (data.counts, len(data.test), data.test.pixels.shape[-1], data.test.pixels.shape[1])
     price = costs.price_of(planned.experiment.method, planned.recipe, planned.own, *sizes)
     return f"{price.images:,} images go through the training, {price.operations:.1e} operations"

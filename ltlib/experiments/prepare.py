@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from ltlib.data import datasets, longtail
 from ltlib.data.augment import seen_side, stored_side, whole_side
-from ltlib.data.images import Dataset, Images, channel_statistics
+from ltlib.data.images import Dataset, Images, channel_statistics, feature_statistics
 from ltlib.errors import InputError
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.recipe import Recipe, parse_overrides
+from ltlib.models.features import extract, extractor
 from ltlib.training.engine import Options
 
 
@@ -30,6 +31,7 @@ class Prepared:
         mean, std: what the model normalises with.
         fingerprint: SHA-256 of exactly these images, in this order.
         subset_sha256: SHA-256 of the selected training indices (``longtail.checksum``); empty if natural.
+        frozen: of features: the backbone, the SHA-256 of its weights and the side of the images; empty of images.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Prepared:
     std: tuple[float, ...]
     fingerprint: str
     subset_sha256: str
+    frozen: dict[str, str | int] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -50,7 +53,14 @@ class Prepared:
     def stored_as(self) -> str:
         """What training sees of an image before it augments it."""
         side = self.train.pixels.shape[-1]
+        if self.train.is_features:
+            return f"{self.train.pixels.shape[1]} features"
         return f"whole images, squeezed to {side}x{side}" if self.train.shapes is not None else f"{side}x{side}"
+
+    def seen_as(self) -> str:
+        """What the network sees of a test image."""
+        shape = self.test.pixels.shape
+        return f"{shape[1]} features" if self.test.is_features else f"{shape[3]}x{shape[3]} pixels"
 
     def description(self) -> dict:
         """JSON-ready facts for ``run.json``."""
@@ -67,6 +77,7 @@ class Prepared:
             "std": list(self.std),
             "fingerprint": self.fingerprint,
             "subset_sha256": self.subset_sha256,
+            **({"frozen": self.frozen} if self.frozen else {}),
         }
 
 
@@ -91,7 +102,7 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         data = _head_first(data)
     if 0 < recipe.max_classes < data.num_classes:
         data = _some_classes(data, recipe.max_classes)
-    chosen = _long_tail(experiment, recipe, data.train, data.num_classes)
+    chosen = _long_tail(experiment, recipe, data)
     kept, held_out = chosen, None
     if recipe.validation:
         train, validation = longtail.holdout(data.train.labels[chosen], recipe.validation)
@@ -112,8 +123,12 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
     seen = seen_side(recipe.augmentation, data.image_size)
     if seen != data.image_size:
         test, held_out = test.center_crop(seen), held_out.center_crop(seen) if held_out else None
-    mean, std = (data.mean, data.std) if data.mean and data.std else channel_statistics(train.pixels)
-    selection = f"{data.fingerprint} {longtail.checksum(kept)} {recipe.test_per_class}"
+    selection, frozen = f"{data.fingerprint} {longtail.checksum(kept)} {recipe.test_per_class}", data.frozen
+    if recipe.features:
+        train, held_out, test, frozen = _features(recipe, data, train, held_out, test)
+        selection += f" {frozen}"
+    official = chosen if data.official is None else data.official[chosen]
+    mean, std = _statistics(data, train)
     return Prepared(
         name=data.name,
         class_names=data.class_names,
@@ -124,8 +139,33 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         mean=mean,
         std=std,
         fingerprint=hashlib.sha256(selection.encode()).hexdigest(),
-        subset_sha256="" if experiment.imbalance_type == "natural" else longtail.checksum(chosen),
+        subset_sha256="" if experiment.imbalance_type == "natural" else longtail.checksum(official),
+        frozen=frozen,
     )
+
+
+def _statistics(data: Dataset, train: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel that the network normalises with."""
+    if train.is_features:
+        return feature_statistics(np.asarray(train.pixels))
+    return (data.mean, data.std) if data.mean and data.std else channel_statistics(train.pixels)
+
+
+def _features(
+    recipe: Recipe, data: Dataset, train: Images, held_out: Images | None, test: Images
+) -> tuple[Images, Images | None, Images, dict[str, str | int]]:
+    """The features of the three splits, and what they are features of.
+
+    Raises:
+        InputError: the data are features already, or the frozen network cannot be had.
+    """
+    if train.is_features:
+        raise InputError(f"{data.name} holds features already: leave features={recipe.features} out.")
+    network = extractor(recipe.features, recipe.features_file)
+    side = recipe.features_side or network.side
+    frozen: dict[str, str | int] = {"backbone": network.name, "sha256": network.sha256, "side": side}
+    held_out = held_out and extract(held_out, network, side)
+    return extract(train, network, side), held_out, extract(test, network, side), frozen
 
 
 def _head_first(data: Dataset) -> Dataset:
@@ -147,12 +187,22 @@ def _some_classes(data: Dataset, number: int) -> Dataset:
         return replace(chosen, labels=new_label[chosen.labels])
 
     names = tuple(data.class_names[c] for c in kept)
-    return replace(data, class_names=names, train=part(data.train), test=part(data.test))
+    official = None if data.official is None else data.official[np.isin(data.train.labels, kept)]
+    return replace(data, class_names=names, train=part(data.train), test=part(data.test), official=official)
 
 
-def _long_tail(experiment: Experiment, recipe: Recipe, train: Images, num_classes: int) -> np.ndarray:
-    """Indices of the training images that the experiment keeps."""
-    kind, factor = experiment.imbalance_type, experiment.imbalance_factor
+def _long_tail(experiment: Experiment, recipe: Recipe, data: Dataset) -> np.ndarray:
+    """Indices of the training images that the experiment keeps.
+
+    Raises:
+        InputError: the data do not have them.
+    """
+    kind, factor, train, num_classes = (
+        experiment.imbalance_type,
+        experiment.imbalance_factor,
+        data.train,
+        data.num_classes,
+    )
     if kind == "natural":
         return np.arange(len(train))
     possible = longtail.largest_n_max(train.counts(num_classes), factor, kind)
@@ -161,7 +211,11 @@ def _long_tail(experiment: Experiment, recipe: Recipe, train: Images, num_classe
             f"n_max={recipe.n_max} is more than these data allow at imbalance factor {factor:g}: at most {possible}."
         )
     counts = longtail.class_counts(num_classes, min(recipe.n_max or possible, possible), factor, kind)
-    return longtail.longtail_indices(train.labels, counts)
+    if data.official is None:
+        return longtail.longtail_indices(train.labels, counts, recipe.subset_seed)
+    if recipe.subset_seed:
+        raise InputError(f"{data.name} holds the published selection only: leave subset_seed={recipe.subset_seed} out.")
+    return np.concatenate([np.flatnonzero(train.labels == c)[:n] for c, n in enumerate(counts)])
 
 
 def _first_of_each_class(images: Images, per_class: int) -> Images:

@@ -17,7 +17,7 @@ from ltlib.errors import InputError, check_choice, nearest
 from ltlib.experiments.experiment import Experiment, read
 from ltlib.methods import METHODS
 from ltlib.methods.method import hyperparameters
-from ltlib.models import BACKBONES
+from ltlib.models import BACKBONES, FEATURES
 from ltlib.models.pretrained import PRETRAINED
 from ltlib.training.best import KEEP
 from ltlib.training.device import PRECISIONS
@@ -42,6 +42,11 @@ class Recipe(Options):
         test_per_class: test images of each class; 0 takes all (``glyphs`` draws 100).
         validation: share of the training images held out to choose on; 0 holds out none.
         normalize: let the network subtract the mean and divide by the deviation; the adversarial papers do not.
+        subset_seed: of the selection of the long-tailed subset; 0 gives the published one.
+        features: a frozen pretrained network, whose features replace the images: ``efficientnet_lite0`` or a classifier
+            of torchvision; empty trains on the images. Only a classifier is trained then.
+        features_file: a checkpoint of your own for that network; empty takes its ImageNet weights.
+        features_side: side in pixels to which images are resized for that network; 0 takes that of its own training.
     """
 
     backbone: str = "resnet32"
@@ -56,9 +61,20 @@ class Recipe(Options):
     test_per_class: int = 0
     validation: float = 0.0
     normalize: bool = True
+    subset_seed: int = 0
+    features: str = ""
+    features_file: str = ""
+    features_side: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("backbone", self.backbone, BACKBONES)
+        check_choice("backbone", self.backbone, (*BACKBONES, FEATURES))
+        if self.features and self.backbone != FEATURES:
+            raise InputError(
+                f"features={self.features} trains a classifier on features, so backbone={self.backbone} has no place: "
+                f"leave one of them out."
+            )
+        if self.features_file and not self.features:
+            raise InputError("features_file holds weights for a frozen network: give its name too, features=resnet50.")
         if self.pretrained and self.backbone not in PRETRAINED:
             raise InputError(
                 f"There are no ImageNet weights for backbone {self.backbone!r}: choose one of {', '.join(PRETRAINED)}, "
@@ -99,6 +115,8 @@ RANGES = (
     ("n_max", 0, 1_000_000_000),
     ("test_per_class", 0, 1_000_000_000),
     ("validation", 0, 0.5),
+    ("subset_seed", 0, 2**32 - 1),
+    ("features_side", 0, 1024),
 )
 
 # A name that is neither of the recipe nor of the method at hand is passed over: stage2_epochs is for those with two.
@@ -163,6 +181,18 @@ PROFILE_OF_DATASET: dict[tuple[str, str], Values] = {
 # A mirrored letter or digit may be another one, so these are not flipped.
 UNMIRRORED: Values = {"augmentation": "crop"}
 
+# A classifier on frozen features: the recipe of LIFT (its configuration: 10 epochs, rate 0.01, weight decay 5e-4), with
+# 20 epochs because nothing else learns. Features are seen as they were computed.
+ON_FEATURES: Values = {
+    "backbone": FEATURES,
+    "augmentation": "none",
+    "epochs": 20,
+    "lr": 0.01,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+    "precision": "float32",
+}
+
 # What suits small, easy images and a short training, such as the letters and digits of the lessons. There the papers'
 # smoothing makes the network under-confident, and their mixup leaves it too little time to learn; lesson 03 measures
 # both. At LDAM's scale of 30 a short run is hardly better than chance. Photographs are not easy: on 1,236 images of
@@ -181,10 +211,10 @@ def is_small(images: int, side: int, epochs: int) -> bool:
 
     Args:
         images: in the training set.
-        side: of an image in pixels.
+        side: of an image in pixels; 1 is that of features, which are not small images.
         epochs: of the recipe.
     """
-    return side <= SMALL_SIDE and images * epochs <= SMALL_BUDGET
+    return 1 < side <= SMALL_SIDE and images * epochs <= SMALL_BUDGET
 
 
 class Settings(NamedTuple):
@@ -238,6 +268,8 @@ def _layers(experiment: Experiment, small: bool) -> dict[str, Mapping[str, objec
     overrides = parse_overrides(experiment.overrides)
     of_profile = PROFILE[profile] | PROFILE_OF_METHOD.get((profile, method), {})
     of_data = PROFILE_OF_DATASET.get((profile, dataset), {}) | ({} if DATASETS[dataset].mirror else UNMIRRORED)
+    if DATASETS[dataset].features or overrides.get("features"):
+        of_data |= ON_FEATURES | ({"epochs": 2} if profile == "smoke" else {})
     backbone = overrides.get("backbone") or (of_profile | of_data).get("backbone", "")
     return {
         "published": METHODS[method].published(dataset, experiment.imbalance_factor, str(backbone)),

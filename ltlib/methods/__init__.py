@@ -20,9 +20,11 @@ from ltlib.methods.dkl import DKL, DKLDistillation
 from ltlib.methods.etf import ETF
 from ltlib.methods.label_over_smooth import LabelOverSmooth
 from ltlib.methods.lbgat import BGAT, LBGAT
+from ltlib.methods.lift import LIFTHead
 from ltlib.methods.margins import LDAM
 from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
+from ltlib.methods.nearest_class_mean import NearestClassMean
 from ltlib.methods.reslt import ResLT
 from ltlib.methods.robal import RoBal
 from ltlib.methods.weight_balancing import WeightBalancing
@@ -47,6 +49,8 @@ METHODS: dict[str, type[Method]] = {
     "etf": ETF,
     "reslt": ResLT,
     "dkl_distillation": DKLDistillation,
+    "nearest_class_mean": NearestClassMean,
+    "lift_head": LIFTHead,
     "at": AdversarialTraining,
     "at_bsl": ATBSL,
     "alp": ALP,

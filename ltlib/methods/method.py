@@ -99,6 +99,13 @@ class Method(nn.Module):
     def begin(self, stage: Stage) -> None:
         """Called before a stage's first batch, also after a resume: freeze or thaw here."""
 
+    def wants_means(self, stage: Stage) -> bool:
+        """Whether :meth:`take_means` shall be called before the first batch of a stage."""
+        return False
+
+    def take_means(self, means: Tensor) -> None:
+        """Receives the mean feature of the training images of each class, (K, D), as the network makes them now."""
+
     def param_groups(self, stage: Stage) -> list[dict]:
         """Optimiser groups of a stage. A group's optional ``lr_factor`` multiplies the scheduled rate."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]

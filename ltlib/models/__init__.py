@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 
 from ltlib.errors import check_choice
-from ltlib.models.backbone import Backbone
+from ltlib.models.backbone import Backbone, Features
 from ltlib.models.initial import CLASSIFIER_INITS, INITS
 from ltlib.models.large import LargeResNet, NewLastBlock
 from ltlib.models.resnet import CifarResNet, Network
@@ -33,6 +33,9 @@ BACKBONES = {
 }
 
 
+FEATURES = "features"  # of frozen features, which are no images: nothing learns but the classifier
+
+
 def make(
     name: str,
     num_classes: int,
@@ -44,9 +47,9 @@ def make(
     """The network called ``name``: normalisation, backbone and linear classifier, with the weights it starts from.
 
     Args:
-        name: a key of ``BACKBONES``.
+        name: a key of ``BACKBONES``, or ``FEATURES`` for features of another network.
         num_classes: K.
-        mean, std: per channel, subtracted and divided by inside the network.
+        mean, std: per channel, subtracted and divided by inside the network. Features have D channels.
         frozen: the backbone never changes except for its last block, which starts from scratch: see
             :class:`~ltlib.models.large.NewLastBlock`.
         classifier_init: ``backbone`` starts the classifier as the papers with this backbone do, ``pytorch`` as
@@ -55,9 +58,9 @@ def make(
     Raises:
         InputError: a name is unknown, or only networks for large images can be ``frozen``.
     """
-    check_choice("backbone", name, BACKBONES)
+    check_choice("backbone", name, (*BACKBONES, FEATURES))
     check_choice("classifier_init", classifier_init, CLASSIFIER_INITS)
-    backbone: Backbone = BACKBONES[name]()
+    backbone: Backbone = Features(len(mean)) if name == FEATURES else BACKBONES[name]()
     if frozen:
         backbone = NewLastBlock(backbone)
     network = Network(mean, std, backbone, nn.Linear(backbone.features, num_classes))

@@ -33,3 +33,21 @@ class Backbone(nn.Module):
             InputError: no released checkpoint has this backbone.
         """
         raise InputError(f"No released checkpoint has the backbone {type(self).__name__}: choose another one.")
+
+
+class Features(Backbone):
+    """The backbone of features that another network has computed: (B, D, 1, 1) -> (B, D). It has no weights.
+
+    Args:
+        number: D.
+    """
+
+    init = "pytorch"
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.features = number
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The features as they are, (B, D, 1, 1)."""
+        return x

@@ -23,7 +23,7 @@ class Cost(NamedTuple):
     training: int  #: the same, forward and backward, as one training image costs with one loss
 
 
-def cost(backbone: str, num_classes: int, image_size: int, frozen: bool = False) -> Cost:
+def cost(backbone: str, num_classes: int, image_size: int, frozen: bool = False, channels: int = 3) -> Cost:
     """The cost of a network with a linear classifier on images of ``image_size`` x ``image_size`` pixels.
 
     Args:
@@ -31,14 +31,15 @@ def cost(backbone: str, num_classes: int, image_size: int, frozen: bool = False)
         num_classes: K.
         image_size: side in pixels.
         frozen: as in :func:`ltlib.models.make`.
+        channels: of an image; features of a frozen network have D.
 
     Raises:
         InputError: the backbone is unknown.
     """
     images = 2  # BatchNorm has no variance of one value
     with torch.device("meta"):
-        network = models.make(backbone, num_classes, (0.0,) * 3, (1.0,) * 3, frozen=frozen)
-        x = torch.empty(images, 3, image_size, image_size)
+        network = models.make(backbone, num_classes, (0.0,) * channels, (1.0,) * channels, frozen=frozen)
+        x = torch.empty(images, channels, image_size, image_size)
         with _counter() as forward:
             z = network(x)
         with _counter() as backward:

@@ -34,6 +34,8 @@ def predict_folder(name: str, folder: Path, say: Callable[[str], None] = print, 
         InputError: there is no such run or network, or no image in the folder.
     """
     method, data = _open(name)
+    if "frozen" in data:
+        raise InputError(f"{name} was trained on features: it cannot see photographs without the frozen network.")
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: name the one that holds your images.")
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in endings())

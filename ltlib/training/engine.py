@@ -19,7 +19,7 @@ from ltlib import distributed
 from ltlib.data.loader import Batch, Loader
 from ltlib.data.stream import Split, Stream
 from ltlib.errors import TrainingStopped
-from ltlib.evaluation.evaluate import accuracy, attacked_accuracy, per_class, predict
+from ltlib.evaluation.evaluate import accuracy, attacked_accuracy, class_means, per_class, predict
 from ltlib.methods.method import Method, Stage
 from ltlib.training import checkpoint
 from ltlib.training.best import Best
@@ -220,6 +220,9 @@ class Engine:
 
     def _epoch(self) -> dict:
         """Train one epoch and measure; returns its record."""
+        if self.epoch == 0 and self.method.wants_means(self.stage):
+            with self.eager():
+                self.method.take_means(class_means(self.method, self.train))
         lr = self.options.lr * SCHEDULES[self.stage.schedule](self.epoch, self.stage.epochs)
         for group in self.optimizer.param_groups:
             rate = lr * group.get("lr_factor", 1.0)

@@ -23,6 +23,8 @@ LABELS = {
     "etf": "ETF",
     "reslt": "ResLT",
     "dkl_distillation": "GKL distillation",
+    "nearest_class_mean": "nearest class mean",
+    "lift_head": "LIFT's head",
     "at": "AT",
     "at_bsl": "AT-BSL",
     "alp": "ALP",
