@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import joblib
 import torch
 
 from ltlib.distributed import local_rank
@@ -52,6 +51,8 @@ def use_available_cores() -> None:
     wait for each other.
     """
     if "OMP_NUM_THREADS" not in os.environ:
+        import joblib  # here, because the battery of a new GPU runs where only torch and NumPy are
+
         torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count(only_physical_cores=True)))
 
 

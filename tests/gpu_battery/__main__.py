@@ -4,8 +4,9 @@
 
 Seven steps run in order of information. Each measurement is in the JSON file as soon as it is made, so whatever cuts
 the command off costs one measurement; the same command then continues with the steps that are missing. At the end
-comes a table of targets beside measurements. ``--small`` tries all of it in a few minutes on a CPU, and ``--pretend``
-on a CUDA device that is not there; neither says anything about speed.
+comes a table of targets beside measurements. Only torch and NumPy are needed: what needs more is left out and says so.
+``--small`` tries all of it in a few minutes on a CPU, and ``--pretend`` on a CUDA device that is not there. Neither
+says anything about speed.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from ltlib.training.engine import Engine
 from tests.gpu_battery.report import Report
 from tests.gpu_battery.work import SMALL, Size, engine, images, same, seconds, state, wait
 
+BENCHMARK_NEEDS = ("torchvision", "PIL", "matplotlib", "joblib")  # all else is torch and NumPy
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -201,6 +203,9 @@ def benchmark(report: Report, m: Machine) -> None:
     """5. The benchmark by itself, in a process that ends when the time is over."""
     if not m.real:
         report.add("python -m tests.benchmarks", "left out: the device is pretended")
+        return
+    if missing := [name for name in BENCHMARK_NEEDS if not importlib.util.find_spec(name)]:
+        report.add("python -m tests.benchmarks", f"left out: it needs {', '.join(missing)}")
         return
     rounds = ["--rounds", "3", "--batches", "10"] if m.size != SMALL else ["--rounds", "1", "--batches", "1"]
     try:

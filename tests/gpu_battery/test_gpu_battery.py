@@ -1,6 +1,10 @@
 """The battery survives what may happen to it: the end of the time, a kill, a step that fails."""
 
+import importlib.util
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -12,6 +16,27 @@ from tests.gpu_battery.steps import STEPS
 from tests.gpu_battery.work import SMALL, images
 
 ABOUT = {"device": "a GPU"}
+
+# torch as its wheel installs it, and NumPy
+BARE = {
+    *("torch", "torchgen", "functorch", "triton", "nvidia", "cuda", "numpy"),
+    *("typing_extensions", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec", "setuptools"),
+}
+# Python that finds nothing else, besides itself, the package and its tests.
+ONLY_TORCH = f"""
+import sys
+
+class Only:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        known = top in sys.stdlib_module_names or top in {BARE | {"ltlib", "tests"}!r}
+        return self.finder.find_spec(name, path, target) if known else None
+
+sys.meta_path = [Only(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
+"""
 
 
 def fails(report):
@@ -98,3 +123,43 @@ def test_every_step_can_be_tried_without_a_gpu(tmp_path, pretend):
     checks = [row for row in report.found["measurements"] if row["target"] == "True"]
     assert len(checks) >= (9 if pretend else 3)
     assert all(row["value"] is True for row in checks), checks
+
+
+def bare(code: str) -> list[str]:
+    return [sys.executable, "-c", ONLY_TORCH + code]
+
+
+def test_only_torch_and_numpy_are_needed(tmp_path):
+    code = """
+from pathlib import Path
+from tests.gpu_battery.__main__ import battery
+from tests.gpu_battery.work import SMALL
+battery(Path(sys.argv[1]), 5, SMALL, False, ["5 benchmark"])
+"""
+    done = subprocess.run([*bare(code), str(tmp_path / "r.json")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["errors"] == {}
+    left_out = found["measurements"][0]["value"]
+    assert left_out == "left out: it needs torchvision, PIL, matplotlib, joblib"
+    assert importlib.util.find_spec("torchvision"), "they are there, only not for that process"
+
+
+@pytest.mark.slow
+def test_a_killed_battery_continues_to_the_end_where_only_torch_is(tmp_path):
+    file = tmp_path / "r.json"
+    command = [*bare("from tests.gpu_battery.__main__ import main\nmain()"), "--pretend", "--out", str(file)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not file.exists() or "1 correctness" not in json.loads(file.read_text())["finished"]:
+        assert first.poll() is None
+        time.sleep(0.2)
+    first.kill()
+    first.wait()
+    before = json.loads(file.read_text())
+    assert before["finished"] == ["1 correctness"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "1 correctness: measured before" in done.stdout
+    found = json.loads(file.read_text())
+    assert found["finished"] == list(STEPS)
+    assert found["errors"] == {}
+    assert found["measurements"][: len(before["measurements"])] == before["measurements"]

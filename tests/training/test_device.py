@@ -1,3 +1,4 @@
+import joblib
 import pytest
 import torch
 
@@ -145,7 +146,7 @@ def test_threads_keep_to_the_cores_that_a_container_may_use(monkeypatch, torchs,
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: torchs)
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
-    monkeypatch.setattr(device.joblib, "cpu_count", lambda only_physical_cores: allowed)
+    monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: allowed)
     device.use_available_cores()
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     device.use_available_cores()
