@@ -182,17 +182,30 @@ def cutmix(x: Tensor, y: Tensor, alpha: float) -> Mixed:
         y: labels (N,).
         alpha: > 0; 1 in the paper.
     """
-    lam = draw_weight(alpha, x.device)
-    center = torch.rand(2, device=x.device)
+    lam, center = draw_patch(alpha, x.device)
     return paste(x, y, torch.randperm(len(x), device=x.device), lam, center)
 
 
+def draw_patch(alpha: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The rectangle of CutMix: lambda (), and its centre (2,), row and column in [0, 1)."""
+    return draw_weight(alpha, device), torch.rand(2, device=device)
+
+
 def paste(x: Tensor, y: Tensor, partner: Tensor, lam: Tensor, center: Tensor) -> Mixed:
-    """The rectangle around ``center`` (2,), row and column in [0, 1), with half sides sqrt(1 - lambda) / 2."""
+    """The rectangle of each image's partner, see :func:`patch`, with both labels."""
+    pasted, left = patch(x, x[partner], lam, center)
+    return Mixed(pasted, y, y[partner], left)
+
+
+def patch(x: Tensor, other: Tensor, lam: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of ``other`` onto ``x``, (N, C, H, W) each; the images, and the share of pixels that is left.
+
+    The rectangle is around ``center`` (2,), row and column in [0, 1), with half sides sqrt(1 - lambda) / 2.
+    """
     size = torch.tensor(x.shape[2:], device=x.device)
     middle, half = (center * size).floor(), (0.5 * (1 - lam).sqrt() * size).floor()
     first, last = (middle - half).clamp(min=0), torch.minimum(middle + half, size)
     rows, columns = (torch.arange(n, device=x.device) for n in x.shape[2:])
     inside = ((rows >= first[0]) & (rows < last[0]))[:, None] & ((columns >= first[1]) & (columns < last[1]))
     left = 1 - (last - first).prod() / size.prod()
-    return Mixed(torch.where(inside, x[partner], x), y, y[partner], left)
+    return torch.where(inside, other, x), left

@@ -27,6 +27,8 @@ class Batch(NamedTuple):
     x: Tensor  #: float images in [0, 1], (B, C, H, W); normalisation lives inside the model
     y: Tensor  #: labels (B,)
     progress: float = 0.0  #: epochs of this stage that came before, over all ranks: 2.5 is halfway through the third
+    x_other: Tensor | None = None  #: as many images of a second stream, where the stage has one
+    y_other: Tensor | None = None  #: their labels
 
 
 class Loader:
@@ -41,6 +43,8 @@ class Loader:
         batch_size: images a step.
         augmentation: a name from ``augment.AUGMENTATIONS``.
         length: a name from ``LENGTHS``.
+        partners: a name from ``samplers.SAMPLERS`` of a sampler without a memory, for a second stream of images with an
+            augmentation of its own; empty for none.
     """
 
     def __init__(
@@ -54,12 +58,14 @@ class Loader:
         batch_size: int,
         augmentation: str,
         length: str = "all",
+        partners: str = "",
     ):
         self.images, self.labels, self.shapes = images, labels, shapes
         self.batch_size, self.augmentation = batch_size, augmentation
         self.batches = LENGTHS[length](len(labels), batch_size)
         self.size = len(labels) if length == "all" else self.batches * batch_size
         self.sampler = samplers.make(sampler, labels, epochs, self.size)
+        self.partners = samplers.make(partners, labels, epochs, self.size) if partners else None
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -70,10 +76,20 @@ class Loader:
 
         The order is drawn at once, what happens to the images as they come.
         """
-        return self._batches(epoch, [part(index) for index in self.sampler.draw(epoch).split(self.batch_size)])
+        first, second = (self._order(sampler, epoch) for sampler in (self.sampler, self.partners))
+        return self._batches(epoch, first, second) if second else self._batches(epoch, first)
 
-    def _batches(self, epoch: int, order: list[Tensor]) -> Iterator[Batch]:
-        for step, (index, x) in enumerate(zip(order, batches(self.images, order), strict=True)):
+    def _order(self, sampler: samplers.InstanceBalanced | None, epoch: int) -> list[Tensor]:
+        return [part(index) for index in sampler.draw(epoch).split(self.batch_size)] if sampler else []
+
+    def _batches(self, epoch: int, *orders: list[Tensor]) -> Iterator[Batch]:
+        for step, parts in enumerate(zip(*(self._seen(order) for order in orders), strict=True)):
             progress = epoch + step * self.batch_size / self.size
+            (x, y), *others = parts
+            yield Batch(x, y, progress, *(others[0] if others else ()))
+
+    def _seen(self, order: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images and labels of each batch."""
+        for index, x in zip(order, batches(self.images, order), strict=True):
             shapes = None if self.shapes is None else self.shapes[index]
-            yield Batch(to_float(augment(x, self.augmentation, shapes)), self.labels[index], progress)
+            yield to_float(augment(x, self.augmentation, shapes)), self.labels[index]

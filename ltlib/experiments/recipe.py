@@ -154,6 +154,7 @@ ROBUST: Values = {
 PROFILE_OF_METHOD: dict[tuple[str, str], Values] = {
     **{("lesson", method): ROBUST for method in ("at", "at_bsl", "alp", "trades", "robal", "dkl")},
     **{("lesson", method): ROBUST | {"lr": 0.02} for method in ("bgat", "lbgat")},
+    ("lesson", "ride"): {"lr": 0.03},  # its loss is a sum over three experts, and a short run has no time to recover
     **{("smoke", method): {"attack_steps": 1, "natural": "resnet8"} for method in ("bgat", "lbgat")},
     **{("smoke", method): {"attack_steps": 1} for method in ("at", "at_bsl", "alp", "trades", "robal", "dkl")},
 }
@@ -202,6 +203,7 @@ SMALL_BUDGET = 1_000_000  # training images times epochs; the recipe of CIFAR-10
 SMALL: dict[str, Values] = {
     "mixup": {"alpha": 0.2},
     "ldam": {"scale": 10.0},
+    "ride": {"scale": 10.0},
     "mislas": {"mixup_alpha": 0.2, "smooth_head": 0.1, "smooth_tail": 0.0, "lr_factor": 0.5},
 }
 

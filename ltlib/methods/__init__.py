@@ -16,6 +16,7 @@ from ltlib.methods.baselines import (
     Reweighting,
     TauNormalization,
 )
+from ltlib.methods.cmo import CMO
 from ltlib.methods.dkl import DKL, DKLDistillation
 from ltlib.methods.etf import ETF
 from ltlib.methods.label_over_smooth import LabelOverSmooth
@@ -26,6 +27,7 @@ from ltlib.methods.method import Method
 from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.methods.nearest_class_mean import NearestClassMean
 from ltlib.methods.reslt import ResLT
+from ltlib.methods.ride import RIDE
 from ltlib.methods.robal import RoBal
 from ltlib.methods.weight_balancing import WeightBalancing
 from ltlib.models import Network
@@ -47,7 +49,9 @@ METHODS: dict[str, type[Method]] = {
     "label_over_smooth": LabelOverSmooth,
     "weight_balancing": WeightBalancing,
     "etf": ETF,
+    "cmo": CMO,
     "reslt": ResLT,
+    "ride": RIDE,
     "dkl_distillation": DKLDistillation,
     "nearest_class_mean": NearestClassMean,
     "lift_head": LIFTHead,

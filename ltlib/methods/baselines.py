@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ltlib.data.augment import mixup
+from ltlib.data.augment import cutmix, mixup
 from ltlib.data.loader import Batch
 from ltlib.data.samplers import SAMPLERS
 from ltlib.errors import InputError, check_choice
@@ -36,17 +36,20 @@ class Mixup(Method):
 
     Args:
         alpha: of Beta(alpha, alpha); 1 on CIFAR-LT, 0.2 on the large sets.
+        form: ``mixup`` blends two images; ``cutmix`` (Yun et al. 2019, arXiv 1905.04899) pastes a rectangle of one onto
+            the other, in every batch.
 
     Raises:
-        InputError: ``alpha`` is not above 0.
+        InputError: ``alpha`` is not above 0, or the form is unknown.
     """
 
     label = "mixup"
 
-    def __init__(self, network: Network, counts: Tensor, *, alpha: float = 1.0):
+    def __init__(self, network: Network, counts: Tensor, *, alpha: float = 1.0, form: str = "mixup"):
         super().__init__(network, counts)
         check_positive("alpha", alpha)
-        self.alpha = alpha
+        check_choice("form", form, ("mixup", "cutmix"))
+        self.alpha, self.form = alpha, form
 
     @classmethod
     def published(cls, dataset: str, imbalance_factor: float, backbone: str = "") -> dict[str, object]:
@@ -55,10 +58,16 @@ class Mixup(Method):
 
     @classmethod
     def as_stage1(cls, hyperparameters: dict[str, object]) -> dict[str, object]:
-        return {"mixup_alpha": hyperparameters["alpha"], "balanced": False}
+        blended = hyperparameters.get("form", "mixup") == "mixup"
+        return {"mixup_alpha": hyperparameters["alpha"] if blended else 0.0, "balanced": False}
 
     def loss(self, batch: Batch) -> Tensor:
-        return mixup_cross_entropy(self.network, batch, self.alpha)
+        if self.form == "mixup":
+            return mixup_cross_entropy(self.network, batch, self.alpha)
+        x, y_a, y_b, lam = cutmix(batch.x, batch.y, self.alpha)
+        z = self.network(x).float()
+        # lambda CE(z, y) + (1 - lambda) CE(z, y_partner), lambda the share of pixels that is left
+        return lam * F.cross_entropy(z, y_a) + (1 - lam) * F.cross_entropy(z, y_b)
 
 
 def mixup_cross_entropy(network: Network, batch: Batch, alpha: float, prior: Tensor | float = 0.0) -> Tensor:

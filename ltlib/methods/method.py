@@ -42,6 +42,7 @@ class Stage:
         sampler: a name from ``ltlib.data.samplers.SAMPLERS``.
         schedule: a name from ``ltlib.training.schedule.SCHEDULES``.
         length: a name from ``ltlib.data.loader.LENGTHS``: how many batches make an epoch.
+        partners: a sampler without a memory, by name, for a second stream of as many images; empty for none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     sampler: str
     schedule: str
     length: str = "all"
+    partners: str = ""
 
 
 class Method(nn.Module):

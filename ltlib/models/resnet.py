@@ -41,15 +41,24 @@ class CifarResNet(Backbone):
     ``forward`` maps normalised images (B, 3, H, W) to features (B, 64), the mean of ``maps`` over the pixels.
     """
 
-    features = 64
     init = "kaiming"
 
     def __init__(self, blocks: int):
         super().__init__()
+        self.blocks = blocks
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
         self.stage1 = _stage(16, 16, blocks, stride=1)
-        self.stage2 = _stage(16, 32, blocks, stride=2)
-        self.stage3 = _stage(32, 64, blocks, stride=2)
+        self.widen(1.0)
+
+    def later(self, width: float = 1.0) -> nn.Sequential:
+        """New second and third stages, with ``width`` times the usual channels; each expert of RIDE has its own."""
+        middle, last = round(32 * width), round(64 * width)
+        return nn.Sequential(_stage(16, middle, self.blocks, stride=2), _stage(middle, last, self.blocks, stride=2))
+
+    def widen(self, width: float) -> None:
+        """Replace the second and third stages with new ones of another width."""
+        self.stage2, self.stage3 = self.later(width)
+        self.features = round(64 * width)
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps before pooling, (B, 64, H/4, W/4)."""

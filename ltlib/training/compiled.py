@@ -61,8 +61,8 @@ class CapturedStep:
             self.graph = self._record(step, batch)
         if self.graph is None:
             return step(batch)
-        self.batch.x.copy_(batch.x)
-        self.batch.y.copy_(batch.y)
+        for held, given in zip(_tensors(self.batch), _tensors(batch), strict=True):
+            held.copy_(given)
         self.graph.replay()
         return self.result.clone()
 
@@ -79,7 +79,7 @@ class CapturedStep:
 
         A thread that reads images ahead pins memory meanwhile, which only ``thread_local`` recording allows.
         """
-        self.batch = batch._replace(x=batch.x.clone(), y=batch.y.clone())
+        self.batch = batch._make(field.clone() if isinstance(field, Tensor) else field for field in batch)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
@@ -95,3 +95,7 @@ class CapturedStep:
             )
             return None
         return graph
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [field for field in batch if isinstance(field, Tensor)]

@@ -216,6 +216,7 @@ class Engine:
             batch_size=o.batch_size,
             augmentation=o.augmentation,
             length=self.stage.length,
+            partners=self.stage.partners,
         )
 
     def _epoch(self) -> dict:

@@ -19,7 +19,9 @@ from tests.pretended_cuda import CUDA, pretend_cuda
 from tests.training.small import fit_on, on_pretended, small, values
 
 SOME = ["cross_entropy", "mislas", "trades"]
-RESUMED = [pytest.param(name, marks=pytest.mark.slow) for name in ("label_over_smooth", "dkl", "weight_balancing")]
+RESUMED = [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("label_over_smooth", "dkl", "weight_balancing", "cmo")
+]
 slow = pytest.mark.slow
 
 
