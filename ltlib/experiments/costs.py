@@ -99,13 +99,14 @@ def price_of(
     method = _small(name, own, counts, recipe.backbone == models.FEATURES)
     backbones = {"network": recipe.backbone} | {name: str(own[name]) for name in ("natural",) if name in own}
     images, operations = 0, 0.0
+    gradients = 2 if recipe.sam_radius else 1  # of each step
     for stage in method.stages(recipe.epochs, recipe.schedule):
         batches = LENGTHS[stage.length](int(counts.sum()), recipe.batch_size)
         seen = stage.epochs * (int(counts.sum()) if stage.length == "all" else batches * recipe.batch_size)
         images += seen
         for network, passes in method.passes(stage).items():
             one = cost(backbones[network], len(counts), side, recipe.frozen and network == "network", channels)
-            operations += seen * (passes.forward * one.forward + passes.training * one.training)
+            operations += gradients * seen * (passes.forward * one.forward + passes.training * one.training)
     tested = stored_side(recipe.augmentation, side)
     trained = whole_side(recipe.augmentation, side) or tested
     bytes_each = 3 if channels == 3 else 2 * channels  # one byte a colour, two a feature
