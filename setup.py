@@ -28,6 +28,7 @@ BUNDLED = (
     "data/reference_runs/*/*.npz",
     "data/reference_runs/*/order.txt",
     "data/reference_runs/*/networks/*",
+    "data/reference_runs/*/trajectories/*",
 )
 
 

@@ -313,6 +313,13 @@ def data_show() -> None:
         print(f"  {name:<15} {entry.description}" + (f"\n{'':<18}{entry.needs}" if entry.needs else ""))
 
 
+def data_fetch() -> None:
+    """Say where the features, photographs and trajectories of the project are, and what to do if one is missing."""
+    from ltlib.data.fetch import lines
+
+    print("\n".join(lines()))
+
+
 def doctor() -> None:
     """Check this machine."""
     from ltlib.doctor import examine
@@ -350,6 +357,7 @@ COMMANDS: Commands = {
         predict,
         data_prepare,
         data_show,
+        data_fetch,
         doctor,
     )
 }

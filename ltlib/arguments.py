@@ -143,6 +143,7 @@ def _data_verbs(verbs, commands: Commands) -> None:
     data_verbs = verbs.add_parser("data", help="Prepare or show data.").add_subparsers(required=True, metavar="COMMAND")
     _experiment_flags(_verb(data_verbs, "prepare", commands["data_prepare"]))
     _verb(data_verbs, "show", commands["data_show"])
+    _verb(data_verbs, "fetch", commands["data_fetch"])
 
 
 def _experiment_flags(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = ()) -> None:

@@ -173,13 +173,13 @@ def test_a_new_schedule_decides_the_learning_rate(copy):
 def test_a_new_lesson_passes_the_tests_of_every_lesson(tmp_path):
     copy = Copy(tmp_path, COPIED_FOR_A_LESSON)
     written, built, tested = copy.follow("lesson")
-    assert written.strip() == str(tmp_path / "notebooks" / "10_distillation.ipynb")
-    assert built.startswith("10_distillation.ipynb: ")
+    assert written.strip() == str(tmp_path / "notebooks" / "11_distillation.ipynb")
+    assert built.startswith("11_distillation.ipynb: ")
     passed = re.search(r"(\d+) passed", tested)
     assert passed
     assert int(passed[1]) >= 15
     assert "failed" not in tested
     with pytest.raises(AssertionError, match="exists, and is not overwritten"):
-        copy.run("python -m ltlib.lesson.build --new 10_distillation")
+        copy.run("python -m ltlib.lesson.build --new 11_distillation")
     with pytest.raises(AssertionError, match="two digits and its topic"):
         copy.run("python -m ltlib.lesson.build --new distillation")

@@ -1,6 +1,6 @@
 """The notebook that a new lesson begins as: everything that all lessons share, and sentences to replace.
 
-``python -m ltlib.lesson.build --new 10_distillation`` writes it. CONTRIBUTING.md says what else a lesson needs.
+``python -m ltlib.lesson.build --new 11_distillation`` writes it. CONTRIBUTING.md says what else a lesson needs.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def write(name: str) -> Path:
     """Write ``notebooks/NAME.ipynb``; returns the file.
 
     Args:
-        name: two digits and the topic, such as ``10_distillation``.
+        name: two digits and the topic, such as ``11_distillation``.
 
     Raises:
         InputError: the name is not of this form, or the lesson exists.
     """
     if not re.fullmatch(r"\d\d_[a-z][a-z0-9_]*", name):
-        raise InputError(f"A lesson is named by two digits and its topic, such as 10_distillation; got {name!r}.")
+        raise InputError(f"A lesson is named by two digits and its topic, such as 11_distillation; got {name!r}.")
     file = paths.project() / "notebooks" / f"{name}.ipynb"
     if file.exists():
         raise InputError(f"{file} exists, and is not overwritten: name a new lesson.")

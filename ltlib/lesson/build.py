@@ -1,6 +1,6 @@
 """Make the lessons as they are committed: ``python -m ltlib.lesson.build [--no-run] [NOTEBOOK ...]``.
 
-``--new 10_TOPIC`` only writes the notebook that a new lesson begins as.
+``--new 11_TOPIC`` only writes the notebook that a new lesson begins as.
 
 Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
 what belongs to one machine or one session, marks the slides, and writes the notebook back. With ``--no-run`` nothing is
@@ -121,7 +121,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser("python -m ltlib.lesson.build", description="Make the lessons.")
     parser.add_argument("notebooks", nargs="*", help="by default every lesson")
     parser.add_argument("--no-run", action="store_true", help="only bring exercises and slides up to date")
-    parser.add_argument("--new", metavar="10_TOPIC", help="write the notebook that a new lesson begins as")
+    parser.add_argument("--new", metavar="11_TOPIC", help="write the notebook that a new lesson begins as")
     options = parser.parse_args()
     if options.new:
         try:

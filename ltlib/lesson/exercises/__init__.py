@@ -6,6 +6,7 @@
 
 from ltlib.lesson.exercises import (
     adversarial_examples,
+    capstone,
     full_scale,
     lbgat,
     long_tailed_data,
@@ -23,6 +24,7 @@ __all__ = [
     "Exercise",
     "WrongAnswer",
     "adversarial_examples",
+    "capstone",
     "check",
     "full_scale",
     "lbgat",

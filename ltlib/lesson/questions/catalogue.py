@@ -193,4 +193,27 @@ QUESTIONS: dict[str, Question] = {
         },
         "TRADES on the small images",
     ),
+    # 10_capstone
+    "few_held_out": Question(
+        "A fifth of the training images is held out. Of the rarest class that is one image. How exactly do the "
+        "held-out images tell you the accuracy on that class?",
+        {
+            "Within a few points": "That would take some hundred images of the class.",
+            "It is 0% or 100%": "One image decides, so this accuracy is hardly more than a coin. A mean over all "
+            "classes is less noisy, because several classes contribute to it.",
+            "As exactly as for the other classes": "The largest class has a hundred times as many held-out images.",
+        },
+        "It is 0% or 100%",
+    ),
+    "noise_or_attack": Question(
+        "Every pixel is moved at random by at most 8/255, and the accuracy hardly changes. What does that say "
+        "about an attack with the same radius?",
+        {
+            "The network is robust to it": "An attack does not draw directions at random. It looks for the worst one.",
+            "An attack needs a larger radius": "The next figure shows what the attack finds inside the same radius.",
+            "Nothing": "In many dimensions nearly all random directions are harmless, and the attack searches for one "
+            "that is not.",
+        },
+        "Nothing",
+    ),
 }
