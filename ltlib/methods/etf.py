@@ -44,6 +44,42 @@ def equiangular_tight_frame(classes: int, features: int) -> Tensor:
     return ((classes / (classes - 1)) ** 0.5 * basis @ turned.T).float()
 
 
+def layer_peeled(
+    counts: Tensor, frame: Tensor | None = None, features: int = 2, decay: float = 5e-3, steps: int = 200
+) -> tuple[Tensor, Tensor]:
+    """The last layer alone: one free feature for each class and a classifier, at the smallest cross-entropy.
+
+    The layer-peeled model (Fang et al. 2021, arXiv 2101.12699) leaves out the network, which could move its features
+    anywhere. With equal counts its solution is the frame. With a long tail the rows of the rare classes move together.
+
+    Args:
+        counts: (K,) images of each class.
+        frame: a fixed classifier (K, D), instead of one that is learnt.
+        features: D.
+        decay: weight decay of the features and of the classifier.
+        steps: of L-BFGS, from a start that is the same each time.
+
+    Returns:
+        The features (K, D) and the classifier (K, D), float64.
+    """
+    share, labels = counts.double() / counts.sum(), torch.arange(len(counts))
+    start = torch.randn(2, len(counts), features, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    h, w = start[0].requires_grad_(), start[1].requires_grad_() if frame is None else frame.double()
+    learnt = [h, w] if frame is None else [h]
+    optimizer = torch.optim.LBFGS(learnt, max_iter=steps, history_size=20, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        # sum_k n_k / N (CE(W h_k, k) + decay / 2 |h_k|^2) + decay / (2 K) |W|^2
+        each = F.cross_entropy(h @ w.T, labels, reduction="none") + decay / 2 * h.square().sum(1)
+        loss = (share * each).sum() + decay / 2 * w.square().sum() / len(counts)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return h.detach(), w.detach()
+
+
 class FixedClassifier(nn.Linear):
     """z = s M h: features (B, D) -> logits (B, K), with a frame M that no optimiser sees.
 

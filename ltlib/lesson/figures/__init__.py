@@ -7,6 +7,7 @@
 
 from ltlib.lesson.figures import (
     adversarial_examples,
+    collapse,
     drawings,
     full_scale,
     lbgat,
@@ -41,6 +42,7 @@ __all__ = [
     "adversarial_examples",
     "answers",
     "class_counts",
+    "collapse",
     "confusion",
     "drawings",
     "full_scale",
