@@ -193,6 +193,28 @@ QUESTIONS: dict[str, Question] = {
         },
         "TRADES on the small images",
     ),
+    # 09_pretrained
+    "heads_tail": Question(
+        "The frozen features are the same for every head. Does a linear classifier, trained by cross-entropy on the "
+        "long-tailed features, still lose the rare classes?",
+        {
+            "Yes: it loses them, although the features tell them apart": "The loss sees the rare classes in few images "
+            "and learns the prior of the training set with them. That is a property of the head.",
+            "No: good features solve the problem": "They make a good head possible. The nearest class mean is one, and "
+            "this one is trained on the same long tail as before.",
+            "It loses the frequent classes instead": "Their images are most of the loss, so their errors shrink first.",
+        },
+        "Yes: it loses them, although the features tell them apart",
+    ),
+    "cosine_scale": Question(
+        "The logits of the nearest class mean are cosines times 25. What changes if the factor is 10?",
+        {
+            "Accuracy falls": "The largest cosine stays the largest whatever it is multiplied by.",
+            "The confidence falls, and no prediction changes": "A factor on all logits is a temperature.",
+            "Nothing": "The softmax of smaller logits is flatter.",
+        },
+        "The confidence falls, and no prediction changes",
+    ),
     # 10_capstone
     "few_held_out": Question(
         "A fifth of the training images is held out. Of the rarest class that is one image. How exactly do the "
