@@ -29,6 +29,8 @@ from ltlib.models.folded import folded
 class RoBal(AdversarialTraining):
     """RoBal-R, the more robust of the two published variants.
 
+    The arguments are many because each of them has another default than adversarial training has.
+
     The other one, RoBal-N on CIFAR-10-LT, is ``tau_margin=0, tau=1.2, tau_evaluation=0.1``. On CIFAR-100-LT it is
     ``regulariser=3, margin=0.2, cosine_gamma=0.03125, tau_evaluation=1.5``.
 

@@ -2,7 +2,7 @@
 
 >>> from ltlib.lesson import figures
 >>> figures.per_class({"MiSLAS": run.info["metrics"]}, run.info["data"]["class_names"])
->>> figures.mislas.scales({"MiSLAS": scale}, counts)  # a figure of lesson 03
+>>> figures.mislas.weight_norms({"MiSLAS": method.weight_norms()}, counts)  # a figure of lesson 03
 """
 
 from ltlib.lesson.figures import (

@@ -24,7 +24,7 @@ METHOD_COLOURS = {
     "trades": "#332288",
     "at bsl": "#117733",
     "bgat": "#882255",
-    "lbgat": COLOURS[3],
+    "lbgat": "#b2182b",
 }
 OTHER_NAMES = {"natural": "cross entropy", "plain": "cross entropy", "lbgat0": "lbgat", "lbgat6": "lbgat"}
 

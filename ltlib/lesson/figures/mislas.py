@@ -1,4 +1,4 @@
-"""The figures of lesson 03: confidence by class and group, smoothing, logit gaps, BatchNorm, scales, weight norms."""
+"""The figures of lesson 03: confidence by class and group, smoothing, logit gaps, BatchNorm, weight norms."""
 
 from __future__ import annotations
 
@@ -118,23 +118,6 @@ def shift_by_layer(shifts: dict[str, Sequence[float]]) -> Picture:
     return Picture(figure, f"Shift of BatchNorm means by layer: {words}.")
 
 
-def scales(learnt: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
-    """The learnt factor of each class against its training images."""
-    figure, (ax,) = new_figure(6.5, 3.2)
-    for name, look in looks(learnt).items():
-        ax.plot(counts, learnt[name], ms=5, label=plain(name), **look)
-    ax.axhline(1, color="0.4", lw=1, ls="--")
-    ax.set(
-        xscale="log",
-        xlabel="training images of the class",
-        ylabel="learnt scale s",
-        title="The scale of each class after stage 2",
-    )
-    ax.legend()
-    words = "; ".join(f"{n}: head {v[0]:.2f}, tail {v[-1]:.2f}" for n, v in learnt.items())
-    return Picture(figure, f"Learnt scale against class size. {words}.")
-
-
 def probability_by_group(
     predictions: dict[str, tuple[np.ndarray, np.ndarray]], groups: dict[str, np.ndarray]
 ) -> Picture:
@@ -173,7 +156,7 @@ def weight_norms(norms: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
         norms: network -> ||w_k|| (K,), see ``Method.weight_norms``: the scale of stage 2 is in them.
         counts: (K,) training images of each class.
     """
-    figure, (ax,) = new_figure(6.5, 3.2)
+    figure, (ax,) = new_figure(7.5, 3.2)
     for name, look in looks(norms).items():
         ax.plot(counts, norms[name], ms=5, label=plain(name), **look)
     ax.set(
@@ -183,6 +166,6 @@ def weight_norms(norms: dict[str, np.ndarray], counts: np.ndarray) -> Picture:
         title="Weight norms of the classifier",
         ylim=(0, None),
     )
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     words = "; ".join(f"{n}: largest {v.max():.2f}, smallest {v.min():.2f}" for n, v in norms.items())
     return Picture(figure, f"Length of each row of the classifier against class size. {words}.")
