@@ -5,7 +5,7 @@
 Cuts the exercises from their solutions anew, executes in the ``lesson`` profile as JupyterLab would, takes out
 what belongs to one machine or one session, marks the slides, and writes the notebook back. With ``--no-run`` nothing is
 executed and all outputs stay: only exercises, the cell that installs the wheel, and slides are brought up to date.
-``full_run.ipynb`` is a template and stays without outputs, so only numbered lessons are built unless a file is named.
+``full_run.ipynb`` is the template of all reports. It is built only when it is named.
 """
 
 from __future__ import annotations

@@ -115,12 +115,11 @@ def test_setup_comes_second_and_receives_every_parameter(file):
 
 
 @every_notebook
-def test_cells_ran_in_order_or_not_at_all(file):
+def test_cells_ran_in_order(file):
     counts = [cell.execution_count for cell in own_cells(file)]
-    never = [None] * len(counts)
     # The cell that installs the wheel is written into a lesson without a run, and counted by the next run.
     start = 1 if code_cells(file)[0].execution_count in (None, counts[0]) else 2
-    assert counts == list(range(start, len(counts) + start)) or (file not in LESSONS and counts == never)
+    assert counts == list(range(start, len(counts) + start))
 
 
 @every_notebook
