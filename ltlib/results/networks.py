@@ -132,6 +132,14 @@ def accuracies(run: Run, record: Record, content: bytes, batch: int = 500) -> di
         return {"float32": accuracy(content), "float16": None}
 
 
+def _trained(record: Record) -> str:
+    """How long the training took, and what it started from."""
+    hours = record.seconds / 3600
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    stage1 = record.hyperparameters.get("stage1")
+    return f"Second stage trained in {time}, from the weights of {stage1}," if stage1 else f"Trained in {time}"
+
+
 def card(record: Record, name: str) -> str:
     """The model card of a stored network, in Markdown, made of nothing but its record."""
     data, recipe, metrics, e = record.data, record.recipe, record.metrics, record.experiment
@@ -149,7 +157,7 @@ def card(record: Record, name: str) -> str:
 - Recipe: {recipe["epochs"]} epochs, batch size {recipe["batch_size"]}, learning rate {recipe["lr"]:g}, weight decay
   {recipe["weight_decay"]:g}, schedule {recipe["schedule"]}, precision {record.precision or "float32"}.
 - Settings of the method: {own or "none"}.
-- Trained in {record.seconds / 3600:.1f} hours on one {hardware["device"]}, {hardware.get("threads", 1)} thread(s),
+- {_trained(record)} on one {hardware["device"]}, {hardware.get("threads", 1)} thread(s),
   torch {record.versions["torch"]}.
 - Run: `{record.id}`. Command: `{record.command}`.
 - SHA-256 of the weights: `{record.weights_sha256}`.
