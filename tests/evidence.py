@@ -102,6 +102,8 @@ def measures(study: str) -> dict[str, dict[str, list[float]]]:
 
 def _shares(record: Record) -> Iterator[tuple[str, float]]:
     yield from _of_card("test", record.metrics)
+    for chosen, epoch in record.best_epochs.items():
+        yield f"test accuracy of the epoch with the best {chosen}", epoch["test_accuracy"]
     for report in record.robust:
         attacks = f"{' + '.join(report.attacks)} at {report.epsilon:.4f}"
         yield f"clean, {attacks}", report.clean_accuracy

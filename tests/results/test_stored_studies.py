@@ -3,9 +3,14 @@
 The numbers that lessons quote from them are looked up by ``tests/notebooks/test_quoted_numbers.py``.
 """
 
+import numpy as np
 import pytest
+import torch
 
-from ltlib.results import records
+import ltlib
+from ltlib.data.augment import to_float
+from ltlib.data.excerpt import excerpt
+from ltlib.results import networks, records
 from ltlib.results.views import robust_summary, summary
 
 STUDIES = records.names()
@@ -79,3 +84,16 @@ def test_our_ensemble_and_the_official_autoattack_agree():
             pairs.append((found["official"], found["ensemble"]))
     assert len(pairs) == 3
     assert all(abs(official - ours) <= 0.01 for official, ours in pairs)
+
+
+@pytest.mark.parametrize("name", [name for name in networks.names() if name.startswith("cifar10_lt_paper/")])
+def test_a_stored_network_gives_the_logits_of_its_record(name):
+    """On the photographs that travel with the project, whose places in the test set are known."""
+    method, record = networks.opened(name)
+    shown = excerpt()
+    with torch.inference_mode():
+        logits = method.logits(to_float(torch.from_numpy(shown.images.pixels))).float().numpy()
+    stored = record.predictions["test"]["logits"][shown.indices].astype(np.float32)
+    shifted = logits - logits.max(axis=1, keepdims=True)  # as they are stored
+    np.testing.assert_allclose(shifted, stored, rtol=2e-3, atol=2e-2)  # float16 has 11 bits
+    assert type(ltlib.load(name)) is type(method)
