@@ -103,21 +103,7 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
     if 0 < recipe.max_classes < data.num_classes:
         data = _some_classes(data, recipe.max_classes)
     chosen = _long_tail(experiment, recipe, data)
-    kept, held_out = chosen, None
-    if recipe.validation:
-        train, validation = longtail.holdout(data.train.labels[chosen], recipe.validation)
-        if not len(validation):
-            raise InputError(
-                f"validation={recipe.validation:g} holds out no image, because the largest class has "
-                f"{data.train.take(chosen).counts(data.num_classes).max()}: raise it, or leave it out."
-            )
-        kept, held_out = chosen[train], data.train.take(chosen[validation])
-        if none := int((held_out.counts(data.num_classes) == 0).sum()):
-            print(
-                f"note: validation={recipe.validation:g} holds out no image of {none:,} of {data.num_classes:,} "
-                f"classes: they have too few."
-            )
-        held_out = data.as_tested(held_out) if data.as_tested else held_out
+    kept, held_out = _hold_out(data, chosen, recipe.validation)
     train = data.train.take(kept)
     test = _first_of_each_class(data.test, recipe.test_per_class) if recipe.test_per_class else data.test
     seen = seen_side(recipe.augmentation, data.image_size)
@@ -142,6 +128,25 @@ def prepare(experiment: Experiment, recipe: Recipe) -> Prepared:
         subset_sha256="" if experiment.imbalance_type == "natural" else longtail.checksum(official),
         frozen=frozen,
     )
+
+
+def _hold_out(data: Dataset, chosen: np.ndarray, share: float) -> tuple[np.ndarray, Images | None]:
+    """The training images that remain, by their places, and those held out; None where ``share`` is 0."""
+    if not share:
+        return chosen, None
+    train, validation = longtail.holdout(data.train.labels[chosen], share)
+    if not len(validation):
+        raise InputError(
+            f"validation={share:g} holds out no image, because the largest class has "
+            f"{data.train.take(chosen).counts(data.num_classes).max()}: raise it, or leave it out."
+        )
+    held_out = data.train.take(chosen[validation])
+    if none := int((held_out.counts(data.num_classes) == 0).sum()):
+        print(
+            f"note: validation={share:g} holds out no image of {none:,} of {data.num_classes:,} "
+            f"classes: they have too few."
+        )
+    return chosen[train], data.as_tested(held_out) if data.as_tested else held_out
 
 
 def _statistics(data: Dataset, train: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
