@@ -113,19 +113,20 @@ def page(tmp_path):
 
 
 def run_all(page) -> None:
-    """Run > Run All Cells, and wait until every prompt shows a count."""
+    """Run > Run All Cells, and wait until every prompt shows a count. The first cell is folded and has no prompt."""
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
-    first = page.locator(".jp-CodeCell .jp-InputPrompt").first
+    first = page.locator(".jp-CodeCell .jp-InputPrompt").nth(1)
     for _ in range(3):  # JupyterLab forgets cells that were started before its connection to the kernel stood
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_timeout(3000)
         if first.inner_text() != "[ ]:":
             break
-    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(prompt => prompt.innerText)"
     page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=240_000)
-    counts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
-    assert counts == [f"[{i}]:" for i in range(1, len(counts) + 1)]
+    folded, *counts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+    assert folded == ""
+    assert counts == [f"[{i}]:" for i in range(2, len(counts) + 2)]
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], [data-mime-type*=stderr]")
     assert errors.all_inner_texts() == []
 
