@@ -163,7 +163,7 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
     [
         ("03_mislas.ipynb", 1),
         ("04_reslt.ipynb", 2),
-        ("05_adversarial_examples.ipynb", 1),
+        ("05_adversarial_examples.ipynb", 2),
         ("06_lbgat.ipynb", 1),
         ("07_robust_long_tail.ipynb", 2),
         ("08_evidence_and_scale.ipynb", 2),
