@@ -75,7 +75,7 @@ def test_second_stage_of_mislas(dataset, head, tail):
 
 @pytest.mark.parametrize("dataset", LARGE)
 def test_mixup_of_the_baselines(dataset):
-    assert paper("mixup", dataset)[1] == {"alpha": 0.2}
+    assert paper("mixup", dataset)[1] == {"alpha": 0.2, "form": "mixup"}
     for method in ("crt", "lws"):  # Table 1 of MiSLAS has both, with mixup_alpha=0.2 and without
         assert paper(method, dataset)[1]["mixup_alpha"] == 0.0
         assert paper(method, dataset)[1]["stage2_epochs"] == 10
@@ -144,7 +144,9 @@ def test_rates_of_reslt_start_slowly_and_those_of_mislas_do_not():
 def test_reslt_learns_on_the_large_networks():
     """Its branches on 512 features of ResNet-10, in the form of the recipe."""
     recipe, own = paper("reslt", "imagenet_lt", "backbone=resnet10")
-    network = untrained("reslt", {"backbone": recipe.backbone, "normalize": False}, {"class_names": "abcdef"})
+    network = untrained(
+        "reslt", {"backbone": recipe.backbone, "normalize": False}, {"class_names": "abcdef", "mean": (0.5,) * 3}
+    )
     method = methods.make("reslt", network, torch.tensor([300, 150, 60, 25, 12, 5]), **own | {"groups": "counts"})
     assert sum(p.numel() for p in method.branches.parameters()) == 512 * 1536 + 2 * 1536
     x = torch.rand(4, 3, 64, 64)
