@@ -58,9 +58,10 @@ def test_no_sampler_needs_float64_and_each_draws_what_the_host_draws(sampler):
 
 @pytest.mark.parametrize("mixing", [mixup, cutmix])
 def test_a_weight_of_mixing_is_drawn_without_kernels_that_are_missing(mixing):
+    torch.manual_seed(0)
     with pretend_mps() as gpu:
-        x, y = gpu.tensor(torch.rand(4, 3, 8, 8)), gpu.tensor(torch.arange(4))
-        drawn = [mixing(x, y, 0.3) for _ in range(3)]
+        x, y = gpu.tensor(torch.rand(4, 3, 32, 32)), gpu.tensor(torch.arange(4))
+        drawn = [mixing(x, y, 1.0) for _ in range(3)]  # of CutMix the share of pixels, a multiple of 1/1024
         assert all(mixed.x.device == mixed.lam.device == MPS for mixed in drawn)
         assert len({float(mixed.lam.cpu()) for mixed in drawn}) == 3
 
