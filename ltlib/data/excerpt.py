@@ -1,4 +1,4 @@
-"""Photographs that travel with the project: a few test images of CIFAR-10, so that a lesson can show what it counts.
+"""Photographs that travel with the project: a few test images of CIFAR-10, for lessons that show what they count.
 
 ``data/excerpts/<name>.png`` is a sheet of images without gaps, one row per class. ``<name>.json`` beside it has the
 name of each class, the official index of each image, the rule by which they were chosen, the source, and a checksum

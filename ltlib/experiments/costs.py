@@ -7,8 +7,9 @@ Operations are those of convolutions and matrix products, a multiplication and a
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,9 +70,9 @@ def bill(experiments: Sequence[Experiment]) -> str:
     Hours are given for a machine of 10^12 operations in a second, because the speed of yours is not known here.
     """
     known = []
-    for experiment in experiments:
+    for experiment, seeds in Counter(replace(one, seed=0) for one in experiments).items():
         with contextlib.suppress(InputError):  # of a data set that has to be read first
-            known.append(price(experiment))
+            known += [price(experiment)] * seeds
     runs = f"to train: {len(experiments)} {'run' if len(experiments) == 1 else 'runs'}"
     if not known:
         return f"{runs}, whose cost depends on how many images there are"

@@ -110,7 +110,7 @@ class RIDE(LDAM):
         if not 0 <= temperature_factor < 1:
             raise InputError(f"temperature_factor must be at least 0 and below 1; got {temperature_factor}.")
         width = NARROW if narrow else 1.0
-        # the network is the first expert: its later stages and its classifier are made anew in this width
+        # the network is the first expert: its later stages and its classifier are built again in this width
         backbone.widen(width)
         INITS[backbone.init](backbone)
         network.classifier = nn.Linear(backbone.features, len(counts))
