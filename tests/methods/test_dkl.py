@@ -78,6 +78,10 @@ def test_class_means_are_those_of_the_epoch_before():
     before = means.rows.clone()
     means.turn()  # nothing was collected since
     assert torch.equal(means.rows, before)
+    means.collect(z[:1], torch.tensor([0]))  # of an epoch that saw one image
+    means.turn()
+    torch.testing.assert_close(means.rows[0], p[0])
+    assert torch.equal(means.rows[1:], before[1:])
 
 
 def test_training_renews_the_means_and_evaluation_does_not():

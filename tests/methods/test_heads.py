@@ -163,3 +163,19 @@ def test_the_gradient_of_the_means_is_right_and_stops_at_the_features():
         values.append(method.loss(batch).item())
     # float32 resolves the loss to 1e-7, the difference of 2e-3 x slope to about 1e-4; curvature cancels.
     assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-2)
+
+
+def test_batch_norm_moves_with_the_representation_and_not_with_the_means():
+    torch.manual_seed(0)
+    method = methods.make("nearest_class_mean", models.make("resnet8", 3, (0.5,) * 3, (0.2,) * 3), COUNTS)
+    first, means = method.stages(1, "constant")
+    batch = Batch(torch.rand(6, 3, 8, 8), torch.arange(6) % 3)
+    moved = []
+    for stage in (first, means):
+        method.begin(stage)
+        before = {name: tensor.clone() for name, tensor in method.named_buffers() if "running" in name}
+        method.train().loss(batch)
+        moved.append(
+            any(not torch.equal(tensor, before[name]) for name, tensor in method.named_buffers() if name in before)
+        )
+    assert moved == [True, False]
