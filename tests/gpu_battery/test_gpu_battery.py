@@ -32,7 +32,9 @@ class Only:
 
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        known = top in sys.stdlib_module_names or top in {BARE | {"ltlib", "tests"}!r}
+        # Python's own build variables are in a module whose name holds the platform.
+        own = top in sys.stdlib_module_names or top.startswith("_sysconfigdata")
+        known = own or top in {BARE | {"ltlib", "tests"}!r}
         return self.finder.find_spec(name, path, target) if known else None
 
 sys.meta_path = [Only(finder) for finder in sys.meta_path if hasattr(finder, "find_spec")]
