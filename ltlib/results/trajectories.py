@@ -8,6 +8,7 @@ the confidence, and a point in the plane. The plane is the same for all epochs, 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ from ltlib.methods import Method
 from ltlib.paths import make_folder
 from ltlib.results.predictions import Arrays, npz
 
+# The arrays that have one row per epoch.
+OVER_TIME = ("class_accuracy", "class_confidence", "ece", "predicted", "confidence")
+
 
 def compute(run: Run, per_class_images: int = 50) -> Arrays:
     """The trajectory of a run from its kept weights.
@@ -45,42 +49,74 @@ def compute(run: Run, per_class_images: int = 50) -> Arrays:
     Raises:
         InputError: the run is not finished or kept no weights.
     """
-    kept = run.kept_epochs()
-    if not kept:
+    if run.state != "finished":
+        raise InputError(f"Run {run.id} is {run.state}: finish it before its trajectory can be stored.")
+    by_epoch = frames(run, per_class_images)
+    if not by_epoch:
         raise InputError(f"Run {run.id} kept no weights along the way: train it with keep_every=5, for example.")
-    method, experiment = execute.load(run), Experiment(**run.info["experiment"])
+    of_epochs = list(by_epoch.values())
+    features = torch.stack([torch.from_numpy(frame.pop("features")).float() for frame in of_epochs])
+    images, labels = (of_epochs[0][name] for name in ("images", "labels"))
+    return {
+        "epochs": np.array(list(by_epoch), dtype=np.int16),
+        "images": images,
+        "labels": labels,
+        "points": project(features, plane(features[-1], torch.from_numpy(labels))).numpy().astype(np.float16),
+        **{name: np.stack([frame[name] for frame in of_epochs]) for name in OVER_TIME},
+    }
+
+
+def frames(run: Run, per_class_images: int = 50) -> dict[int, Arrays]:
+    """Epoch -> what :func:`compute` takes from its weights, also of a run that is not finished.
+
+    Each epoch's part is a small file beside the weights. A computation that was stopped continues after the last one,
+    and a run that goes on elsewhere can leave its weights behind.
+
+    Returns:
+        Of each epoch ``images``, ``labels`` and the arrays of :func:`compute` for that epoch, without ``points``, but
+        with ``features`` (M, D), float16, of the followed images.
+    """
+    kept = run.kept_epochs()
+    files = {int(file.stem): file for file in (run.folder / "epochs").glob("[0-9]*.npz")}
+    missing = [epoch for epoch in kept if epoch not in files or not _follows(files[epoch], per_class_images)]
+    if missing:
+        _write_frames(run, {epoch: kept[epoch] for epoch in missing}, per_class_images)
+    files |= {epoch: file.with_suffix(".npz") for epoch, file in kept.items()}
+    return {epoch: _read(files[epoch]) for epoch in sorted(files)}
+
+
+def _follows(file: Path, per_class_images: int) -> bool:
+    return bool((np.bincount(_read(file)["labels"]) == per_class_images).all())
+
+
+def _write_frames(run: Run, weights: dict[int, Path], per_class_images: int) -> None:
+    info, experiment = run.info, Experiment(**run.info["experiment"])
+    method = execute.untrained(experiment.method, info["recipe"], info["hyperparameters"], info["data"])
     test = prepare(experiment, resolve(experiment)[0]).test
     labels = torch.from_numpy(test.labels)
     images = _first_of_each_class(test.labels, per_class_images)
     pixels = torch.from_numpy(np.asarray(test.pixels))
-    frames = []
-    for file in kept.values():
+    for number, (epoch, file) in enumerate(weights.items(), start=1):
+        print(f"trajectory of {run.id}: epoch {epoch}, {number} of {len(weights)}", file=sys.stderr)
         method.load_state_dict(load_file(file))
-        frames.append(_frame(method.eval(), pixels, labels, images))
-    features = torch.stack([frame.pop("features") for frame in frames])
-    followed = labels[images]
-    return {
-        "epochs": np.array(list(kept), dtype=np.int16),
-        "images": images.astype(np.int32),
-        "labels": followed.numpy().astype(np.uint8),
-        "points": project(features, plane(features[-1], followed)).numpy().astype(np.float16),
-        **{name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
-    }
+        write_atomic(file.with_suffix(".npz"), npz(_frame(method.eval(), pixels, labels, images)))
 
 
 @torch.inference_mode()
 def _frame(method: Method, pixels: Tensor, labels: Tensor, images: np.ndarray, batch: int = 500) -> dict:
-    """One epoch of the trajectory; ``features`` (M, D) of the followed images come along."""
+    """One epoch of :func:`frames`."""
     logits = torch.cat([method.logits(to_float(x)).float() for x in pixels.split(batch)])
     confidence, predicted = logits.softmax(1).max(1)
     accuracy, certainty = per_class(logits, labels)
     return {
+        "images": images.astype(np.int32),
+        "labels": labels[images].numpy().astype(np.uint8),
         "class_accuracy": np.array(accuracy, dtype=np.float16),
         "class_confidence": np.array(certainty, dtype=np.float16),
         "ece": np.float32(ece(probabilities(logits.numpy()), labels.numpy())),
         "predicted": predicted[images].numpy().astype(np.uint8),
         "confidence": confidence[images].numpy().astype(np.float16),
-        "features": method.network.features(to_float(pixels[images])).float(),
+        "features": method.network.features(to_float(pixels[images])).to(torch.float16).numpy(),
     }
 
 
@@ -118,6 +154,11 @@ def write(arrays: Arrays, study: Path, run_id: str) -> Path:
     return file
 
 
+def _read(file: Path) -> Arrays:
+    with np.load(file) as stored:
+        return dict(stored)
+
+
 def read(study: Path, run_id: str) -> Arrays:
     """The stored trajectory of a run.
 
@@ -128,5 +169,4 @@ def read(study: Path, run_id: str) -> Arrays:
     if not file.exists():
         known = sorted(f.stem for f in file.parent.glob("*.npz"))
         raise InputError(f"Run {run_id} has no stored trajectory; {study.name} has those of {known or 'no run'}.")
-    with np.load(file) as stored:
-        return dict(stored)
+    return _read(file)

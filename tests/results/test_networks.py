@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from ltlib.experiments.execute import execute, load
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
+from ltlib.experiments.runs import Run
 from ltlib.results import export, float16, networks, records, trajectories
 
 
@@ -175,6 +177,29 @@ def test_a_trajectory_ends_where_the_run_ended(run, study):
         assert found["class_accuracy"][place] == pytest.approx(curve[epoch - 1]["class_accuracy"], abs=1e-3)
         assert found["class_confidence"][place] == pytest.approx(curve[epoch - 1]["class_confidence"], abs=1e-3)
     assert found["ece"][-1] == pytest.approx(run.info["metrics"]["ece"], abs=1e-6)
+
+
+def test_a_trajectory_goes_on_where_it_was_stopped_and_without_the_kept_weights(run, tmp_path, monkeypatch):
+    whole = trajectories.compute(run, per_class_images=10)
+    moved = Run(shutil.copytree(run.folder, tmp_path / "r" / run.id))
+    moved.kept_epochs()[2].unlink()
+    (moved.folder / "epochs" / "0004.npz").unlink()
+    again = trajectories.compute(moved, per_class_images=10)
+    assert sorted(again) == sorted(whole)
+    assert all(np.array_equal(again[name], whole[name]) for name in whole)
+
+
+def test_an_unfinished_run_has_frames_but_no_trajectory(run, tmp_path):
+    early = Run(shutil.copytree(run.folder, tmp_path / "r" / run.id))
+    early.update(state="interrupted")
+    assert list(trajectories.frames(early, per_class_images=10)) == [2, 4]
+    with pytest.raises(InputError, match=r"interrupted: finish it before its trajectory"):
+        trajectories.compute(early)
+
+
+def test_frames_of_another_number_of_images_are_made_anew(run):
+    trajectories.compute(run, per_class_images=10)
+    assert len(trajectories.compute(run, per_class_images=5)["images"]) == 15
 
 
 def test_a_run_without_kept_weights_says_how_to_keep_them(run, study, tmp_path):
