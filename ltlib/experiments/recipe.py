@@ -155,7 +155,8 @@ ROBUST: Values = {
 PROFILE_OF_METHOD: dict[tuple[str, str], Values] = {
     **{("lesson", method): ROBUST for method in ("at", "at_bsl", "alp", "trades", "robal", "dkl")},
     **{("lesson", method): ROBUST | {"lr": 0.02} for method in ("bgat", "lbgat")},
-    ("lesson", "ride"): {"lr": 0.03},  # its loss is a sum over three experts, and a short run has no time to recover
+    # the loss is a sum over three experts, and a short run has no time to recover
+    **{("lesson", method): {"lr": 0.03} for method in ("ride", "ride_reslt")},
     **{("smoke", method): {"attack_steps": 1, "natural": "resnet8"} for method in ("bgat", "lbgat")},
     **{("smoke", method): {"attack_steps": 1} for method in ("at", "at_bsl", "alp", "trades", "robal", "dkl")},
 }

@@ -28,6 +28,7 @@ from ltlib.methods.mislas import CRT, LWS, MiSLAS
 from ltlib.methods.nearest_class_mean import NearestClassMean
 from ltlib.methods.reslt import ResLT
 from ltlib.methods.ride import RIDE
+from ltlib.methods.ride_reslt import RIDEResLT
 from ltlib.methods.robal import RoBal
 from ltlib.methods.weight_balancing import WeightBalancing
 from ltlib.models import Network
@@ -52,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "cmo": CMO,
     "reslt": ResLT,
     "ride": RIDE,
+    "ride_reslt": RIDEResLT,
     "dkl_distillation": DKLDistillation,
     "nearest_class_mean": NearestClassMean,
     "lift_head": LIFTHead,

@@ -252,18 +252,24 @@ class ResLT(Method):
 
     def branch_logits(self, x: Tensor) -> Tensor:
         """z_H, z_M, z_T: images in [0, 1] (B, 3, H, W) -> logits (J, B, K)."""
-        maps = self.network.maps(x)
+        return self.branched(self.network.maps(x), self.branches, self.network.classifier)
+
+    def branched(self, maps: Tensor, branches: nn.Module, g: nn.Linear) -> Tensor:
+        """Maps of the last layer (B, C, h, w) -> logits (J, B, K), by these branches and this classifier."""
         if self.pool_first == "always" or (self.pool_first == "evaluation" and not self.training):
             maps = maps.mean((2, 3), keepdim=True)
-        features, g = self.branches(maps), self.network.classifier
+        features = branches(maps)
         if self.evaluation == "tau_normalized" and not self.training:
             return F.linear(features, tau_normalized(g.weight, self.gamma))
         return g(features)
 
     def loss(self, batch: Batch) -> Tensor:
-        z = self.branch_logits(batch.x).float()
-        own = specialisation(z + self.own_prior, batch.y, self.sets, self.clip).sum()
-        fused = F.cross_entropy(z.sum(0) + self.prior, batch.y)
+        return self.fit(self.branch_logits(batch.x).float(), batch.y)
+
+    def fit(self, z: Tensor, y: Tensor) -> Tensor:
+        """The loss of branch logits (J, B, K) and labels (B,), a scalar."""
+        own = specialisation(z + self.own_prior, y, self.sets, self.clip).sum()
+        fused = F.cross_entropy(z.sum(0) + self.prior, y)
         # L = beta L_ind + (1 - beta) L_fus
         return self.beta * own + (1 - self.beta) * fused
 

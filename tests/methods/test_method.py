@@ -24,6 +24,7 @@ LABELS = {
     "cmo": "CE-DRW + CMO",
     "reslt": "ResLT",
     "ride": "RIDE",
+    "ride_reslt": "RIDE + ResLT",
     "dkl_distillation": "GKL distillation",
     "nearest_class_mean": "nearest class mean",
     "lift_head": "LIFT's head",

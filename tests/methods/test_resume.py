@@ -8,7 +8,7 @@ import torch
 from tests.training.small import small
 from tests.training.test_engine import OPTIONS, Stop, engine, fit, same
 
-METHODS = ["label_over_smooth", "dkl", "dkl_distillation", "weight_balancing", "etf", "ride", "cmo"]
+METHODS = ["label_over_smooth", "dkl", "dkl_distillation", "weight_balancing", "etf", "ride", "ride_reslt", "cmo"]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -273,7 +273,7 @@ def test_every_method_learns(tmp_path, name):
     """
     # LBGAT learns from another network that learns itself: at the usual rate it collapses, and it takes longer.
     lr, epochs = (0.05, 20) if name == "lbgat" else (0.1, 10)
-    lr = 0.03 if name == "ride" else lr  # its loss is a sum over three experts
+    lr = 0.03 if name in ("ride", "ride_reslt") else lr  # its loss is a sum over three experts
     options = Options(epochs, batch_size=32, lr=lr, augmentation="none", schedule="cosine", precision="float32")
     # A weak attack, because ten short epochs are too few for a robust network; and a small natural network.
     weak = {"epsilon": 0.004, "step_size": 0.002, "attack_steps": 2, "natural": "resnet8"}
