@@ -16,6 +16,7 @@ from ltlib.errors import InputError
 from ltlib.results.formats import as_text, cell
 
 NUMBER = re.compile(r"[-+±]?[\d.,]+ ?%?(?: ± [\d.]+ ?%)?|-")
+WIDTH = 100  # letters of a line of text that a page of the web book shows whole
 # The styles are in the tags, because a style sheet would not survive GitHub. Rules and shading take no colour of the
 # page, so they are legible on a dark one.
 RULE = "border:0;border-bottom:1px solid rgba(128,128,128,0.45)"

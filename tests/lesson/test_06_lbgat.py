@@ -61,6 +61,14 @@ def test_curves_have_a_line_at_chance():
     assert "AT ends at 50%" in picture.text
 
 
+def test_a_variant_of_a_method_is_dashed_and_its_seeds_are_not():
+    histories = dict.fromkeys(("AT, seed 0", "AT, seed 1", "AT, rate 0.1, seed 0", "TRADES, seed 0"), ([1], [0.1]))
+    *runs, chance = figures.lbgat.curves(histories, "letters", chance=0.1).figure.axes[0].lines
+    assert [line.get_linestyle() for line in runs] == ["-", "-", "--", "-"]
+    assert len({line.get_color() for line in runs}) == 2
+    assert chance.get_linestyle() == ":"
+
+
 def test_each_method_has_a_panel_with_its_runs_before_those_of_all():
     runs = {"AT": [(0.8, 0.4), (0.9, 0.6)], "LBGAT0": [(0.5, 0.1)], "LBGAT0 + CE": [(0.9, 0.2)]}
     picture = figures.lbgat.per_method(runs, "letters", "APGD")

@@ -89,6 +89,18 @@ def test_smaller_pictures_look_the_same():
     assert np.abs(after - before).max() < 64
 
 
+def test_smaller_pictures_keep_the_colours_of_small_marks():
+    """Each of ten methods has one small mark per seed, and white stays white."""
+    methods = ["cross-entropy", "Balanced Softmax", "MiSLAS", "AT", "AT-BSL", "ALP", "TRADES", "LBGAT0", "BGAT", "cRT"]
+    points = {name: [(0.1 * i, 0.05 * i), (0.1 * i, 0.05 * i + 0.3)] for i, name in enumerate(methods)}
+    full = figures.two_measures(points, "seeds", ("clean", "robust"), ("clean", "robust")).png()
+    small = base64.b64decode(build.smaller(base64.b64encode(full).decode()))
+    before, after = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (full, small))
+    assert np.abs(after - before).max() < 32  # orange and green of the palette are 100 apart in one channel
+    assert (after[(before == 255).all(axis=2)] == 255).all()
+    assert len(small) < len(full) / 2
+
+
 def test_a_cell_that_fails_leaves_the_file_as_it_was(tmp_path):
     file = tmp_path / "lesson.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), file)

@@ -66,7 +66,9 @@ def test_a_bug_hunt_starts_from_code_whose_assertion_fails(name, capsys):
     """The cell runs to its end, and the solution does not name the bug in its docstring."""
     exercise = EXERCISES[name]
     exec(exercise.hole(), {})
-    assert re.match(rf"{name}: not right yet\. assert .+ fails", capsys.readouterr().out)
+    told = capsys.readouterr().out
+    assert re.match(rf"{name}: not right yet\. assert .+ fails", told, flags=re.DOTALL)
+    assert max(map(len, told.splitlines())) <= 100, "a line is longer than a page is wide"
     with pytest.raises(WrongAnswer, match="assert .+ fails"):
         exercise(exercise.faulty)
     faulty, solved = exercise.hole().splitlines(), exercise.solved().splitlines()

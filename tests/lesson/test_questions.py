@@ -36,6 +36,16 @@ def test_what_is_stored_does_not_tell_the_answer():
     assert "model_id" in data["application/vnd.jupyter.widget-view+json"]
 
 
+def test_a_long_question_is_wrapped():
+    lines = (
+        Asked(Question("Which of these? " * 20, {"a": "x.", "b": "y."}, "a"))
+        ._repr_mimebundle_()["text/plain"]
+        .splitlines()
+    )
+    assert max(map(len, lines)) <= 100
+    assert " ".join(lines).count("Which of these?") == 20
+
+
 @pytest.mark.parametrize(("choices", "right"), [({"a": "x"}, "a"), ({"a": "x", "b": "y"}, "c")])
 def test_a_question_without_an_answer_is_refused(choices, right):
     with pytest.raises(InputError, match="at least two choices, the right one among them"):

@@ -9,10 +9,12 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from types import SimpleNamespace, TracebackType
 
 from ltlib.errors import InputError
+from ltlib.lesson.shown import WIDTH
 
 IMPORT = "from ltlib.lesson.exercises import check"
 HOLE = "return ...  # your code here"
@@ -67,7 +69,7 @@ class Exercise:
         try:
             self(answer)
         except WrongAnswer as wrong:
-            print(f"{self.name}: not right yet. {wrong}")
+            print(textwrap.fill(f"{self.name}: not right yet. {wrong}", WIDTH, break_on_hyphens=False))
         except Exception as error:
             raise error.with_traceback(_from_the_answer(error.__traceback__, answer)) from None
 

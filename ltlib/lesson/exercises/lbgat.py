@@ -29,9 +29,10 @@ def _verify_guided_loss(answer) -> None:
 
 @exercise(_verify_guided_loss)
 def guided_loss(robust, natural, labels):
-    """LBGAT with alpha = 0: MSE(R(x_adv), T(x)) + CE(T(x), y), a number.
+    """The loss of LBGAT with alpha = 0, a number; the formula is above.
 
-    robust (B, K): logits of R on adversarial images; natural (B, K): logits of T on the clean ones; labels (B,).
+    robust (B, K): logits of R on adversarial images; natural (B, K): logits of T on the clean
+    ones; labels (B,).
     """
     log_p = natural - np.log(np.exp(natural).sum(axis=1, keepdims=True))
     return np.mean((robust - natural) ** 2) - np.mean(log_p[np.arange(len(labels)), labels])
@@ -59,7 +60,7 @@ def _verify_divergence(answer) -> None:
 
 @exercise(_verify_divergence)
 def divergence(log_p, log_q):
-    """KL(p || q) of each image, (B,), from log-probabilities (B, K); p may be so small that it underflows to 0."""
+    """KL(p || q) of each image, (B,), from log-probabilities (B, K), where p can underflow to 0."""
     return np.sum(np.exp(log_p) * (log_p - log_q), axis=1)
 
 
@@ -76,8 +77,9 @@ def _verify_kl_start(answer) -> None:
 
 
 def _faulty_kl_start(x, epsilon, random):
-    """Where an attack on KL(p(x) || p(x_adv)) starts: an image near x in [0, 1]. It has one bug: find it.
+    """Where an attack on KL(p(x) || p(x_adv)) starts: an image near x in [0, 1].
 
+    It has one bug: find it.
     random: a generator of NumPy.
     """
     return np.clip(x.copy(), 0, 1)

@@ -33,10 +33,10 @@ def _verify_shift(answer) -> None:
 
 @exercise(_verify_shift)
 def adversarial_shift(mu, sigma, epsilon, odds):
-    """How far the boundary of adversarial training lies from the middle, on the side of the rare class.
+    """How far the boundary of adversarial training is from the middle, towards the rare class.
 
-    Two classes N(+mu, sigma^2) and N(-mu, sigma^2); the first is `odds` times as frequent; every point may move by
-    at most epsilon, which is less than mu.
+    The two classes are N(+mu, sigma^2) and N(-mu, sigma^2). The first is `odds` times as frequent.
+    The attack moves every point by at most epsilon, which is less than mu.
     """
     return sigma**2 * np.log(odds) / (2 * (mu - epsilon))
 
@@ -75,10 +75,10 @@ def _verify_balanced_guided_loss(answer) -> None:
 
 @exercise(_verify_balanced_guided_loss)
 def balanced_guided_loss(robust, natural, labels, counts):
-    """LBGAT whose two networks learn by Balanced Softmax: MSE(R(x_adv), T(x)) + CE_b(T(x), y) + CE_b(R(x_adv), y).
+    """The loss of LBGAT with a balanced guide, as the table above has it, a number.
 
-    robust (B, K): logits of R on adversarial images; natural (B, K): logits of T on the clean ones; labels (B,);
-    counts (K,): training images n of each class. CE_b is the cross-entropy of logits + log n.
+    robust (B, K): logits of R on adversarial images; natural (B, K): logits of T on the clean
+    ones; labels (B,); counts (K,): training images n of each class.
     """
 
     def balanced_cross_entropy(z):

@@ -55,11 +55,22 @@ def plane(points: dict[str, Sequence[tuple[float, float]]], title: str, robust: 
 
 
 def curves(histories: dict[str, tuple[Sequence[int], Sequence[float]]], title: str, chance: float) -> Picture:
-    """Test accuracy by epoch, one line per run, with a line at chance."""
+    """Test accuracy by epoch, one line per run, with a line at chance. The second variant of a method is dashed.
+
+    Args:
+        histories: ``"variant, seed n"`` -> epochs and accuracies. A variant begins with the name of its method.
+        title: of the figure.
+        chance: accuracy of guessing.
+    """
     figure, (ax,) = new_figure(7.5, 3.4)
+    variants: dict[str, list[str]] = {}
     for name, look in looks(histories).items():
-        ax.plot(*histories[name], ms=3, label=plain(name), **look)
-    ax.axhline(chance, color="0.4", lw=1, ls="--", label="chance")
+        variant, known = name.rpartition(", seed ")[0], variants.setdefault(look["color"], [])
+        if variant not in known:
+            known.append(variant)
+        style = ("-", "--", "-.")[known.index(variant) % 3]
+        ax.plot(*histories[name], ls=style, ms=4, label=plain(name), **look)
+    ax.axhline(chance, color="0.4", lw=1, ls=":", label="chance")
     ax.set(xlabel="epoch", ylabel="clean test accuracy", ylim=(0, 1.03), title=plain(title))
     per_cent(ax.yaxis)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)

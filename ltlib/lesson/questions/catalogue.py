@@ -141,13 +141,14 @@ QUESTIONS: dict[str, Question] = {
         "Yes, it rises: the squared distance pulls it towards R",
     ),
     "trades_beta": Question(
-        "TRADES has a weight beta on the KL term. What does a larger beta favour?",
+        "TRADES has a weight beta on the KL term. You raise it from 0.5 to 20. What happens in the plane?",
         {
-            "Clean accuracy": "The KL term asks for equal predictions inside the ball and does not use the label.",
-            "Robustness": "Predictions become constant inside each ball, at the cost of clean accuracy.",
-            "Neither": "Move the control below from 0.5 to 20 and look at the boundary.",
+            "Clean accuracy rises": "The KL term does not use the label. It asks for equal predictions in the ball.",
+            "Clean accuracy falls, and so does the confidence": "Where the balls of two moons overlap, only an "
+            "uncertain prediction is constant in both.",
+            "Nothing changes": "Move the control below from 0.5 to 20 and look at the boundary.",
         },
-        "Robustness",
+        "Clean accuracy falls, and so does the confidence",
     ),
     # 07_robust_long_tail
     "which_way": Question(

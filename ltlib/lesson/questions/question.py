@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from dataclasses import dataclass
 
 import ipywidgets
 
 from ltlib.errors import InputError
 from ltlib.lesson.figures.figure import COLOURS
+from ltlib.lesson.shown import WIDTH
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Asked:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         choices = [f"  ( ) {choice}" for choice in self.question.choices]
-        plain = "\n".join([f"Predict: {self.question.text}", *choices, "Run this cell in JupyterLab to choose."])
+        text = textwrap.fill(f"Predict: {self.question.text}", WIDTH)
+        plain = "\n".join([text, *choices, "Run this cell in JupyterLab to choose."])
         view = {"model_id": self.box.model_id, "version_major": 2, "version_minor": 0}
         return {"application/vnd.jupyter.widget-view+json": view, "text/plain": plain}
