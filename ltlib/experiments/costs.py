@@ -106,7 +106,11 @@ def price_of(
         seen = stage.epochs * (int(counts.sum()) if stage.length == "all" else batches * recipe.batch_size)
         images += seen
         for network, passes in method.passes(stage).items():
-            one = cost(backbones[network], len(counts), side, recipe.frozen and network == "network", channels)
+            if network == "network":
+                seen_side = recipe.network_side or side
+                one = cost(recipe.backbone, len(counts), seen_side, recipe.frozen, channels, recipe.trainable)
+            else:
+                one = cost(backbones[network], len(counts), side, channels=channels)
             operations += gradients * seen * (passes.forward * one.forward + passes.training * one.training)
     tested = stored_side(recipe.augmentation, side)
     trained = whole_side(recipe.augmentation, side) or tested

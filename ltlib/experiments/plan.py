@@ -233,7 +233,8 @@ def network(method: str, recipe: dict, data: dict) -> Network:
     mean, std = (data["mean"], data["std"]) if recipe.get("normalize", True) else ([0.0] * channels, [1.0] * channels)
     frozen = recipe.get("frozen", False)
     start = methods.METHODS[method].classifier_init
-    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen, start)
+    new = recipe.get("trainable", "everything"), recipe.get("network_side", 0)  # older runs have neither
+    return models.make(recipe["backbone"], len(data["class_names"]), tuple(mean), tuple(std), frozen, start, *new)
 
 
 def as_lines(planned: Plan) -> list[str]:

@@ -18,7 +18,8 @@ from ltlib.experiments.experiment import Experiment, read
 from ltlib.methods import METHODS
 from ltlib.methods.method import hyperparameters
 from ltlib.models import BACKBONES, FEATURES
-from ltlib.models.pretrained import PRETRAINED
+from ltlib.models.backbone import TRAINABLE
+from ltlib.models.pretrained import LITE, PRETRAINED
 from ltlib.training.best import KEEP
 from ltlib.training.device import PRECISIONS
 from ltlib.training.engine import Options
@@ -31,8 +32,12 @@ class Recipe(Options):
 
     Attributes:
         backbone: a key of ``ltlib.models.BACKBONES``.
-        pretrained: start the backbone from the ImageNet weights of torchvision, downloaded once (240 MB the largest).
+        pretrained: start the backbone from ImageNet weights: of torchvision, downloaded once (240 MB the largest), or
+            of the extra ``features`` for ``efficientnet_lite0``.
         frozen: leave the backbone at those weights, and train only its last block, from scratch, and the classifier.
+        trainable: what learns of a pretrained backbone besides the classifier: ``everything``; ``weights``, which keeps
+            the statistics of BatchNorm; ``norm``, only scales and shifts of its normalisation; ``classifier``, nothing.
+        network_side: side in pixels to which the network resizes the images; 0 leaves them as they are.
         num_classes: classes of ``glyphs``; other data sets bring their own.
         image_size: side in pixels that the network sees, of ``glyphs``, or to resize images from files to; 0 keeps
             what is there. Where crops are resized (``resized_crop_flip``), images are stored 8/7 as large.
@@ -52,6 +57,8 @@ class Recipe(Options):
     backbone: str = "resnet32"
     pretrained: bool = False
     frozen: bool = False
+    trainable: str = "everything"
+    network_side: int = 0
     num_classes: int = 10
     image_size: int = 0
     max_classes: int = 0
@@ -75,11 +82,20 @@ class Recipe(Options):
             )
         if self.features_file and not self.features:
             raise InputError("features_file holds weights for a frozen network: give its name too, features=resnet50.")
-        if self.pretrained and self.backbone not in PRETRAINED:
+        known = (*PRETRAINED, LITE)
+        if self.pretrained and self.backbone not in known:
             raise InputError(
-                f"There are no ImageNet weights for backbone {self.backbone!r}: choose one of {', '.join(PRETRAINED)}, "
+                f"There are no ImageNet weights for backbone {self.backbone!r}: choose one of {', '.join(known)}, "
                 f"or pretrained=false, frozen=false."
             )
+        check_choice("trainable", self.trainable, TRAINABLE)
+        if self.trainable != "everything" and (self.frozen or not self.pretrained):
+            raise InputError(
+                f"trainable={self.trainable} keeps a part of a pretrained backbone: use it with pretrained=true and "
+                f"without frozen=true."
+            )
+        if self.network_side and self.backbone == FEATURES:
+            raise InputError("network_side resizes images, and features are none: leave it out.")
         if self.frozen and not self.pretrained:
             raise InputError("frozen=true would keep a backbone of random weights: use it with pretrained=true.")
         if self.max_classes == 1:
@@ -118,6 +134,7 @@ RANGES = (
     ("validation", 0, 0.5),
     ("subset_seed", 0, 2**32 - 1),
     ("features_side", 0, 1024),
+    ("network_side", 0, 1024),
 )
 
 # A name that is neither of the recipe nor of the method at hand is passed over: stage2_epochs is for those with two.

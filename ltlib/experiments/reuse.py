@@ -83,6 +83,8 @@ def from_stage1(first: Origin, own: dict[str, object], given: Collection[str], r
         )
     if first.recipe.get("frozen", False) != recipe.frozen:
         raise InputError(f"{name} and this experiment differ in frozen (true or false): give both the same.")
+    if first.recipe.get("network_side", 0) != recipe.network_side:
+        raise InputError(f"{name} and this experiment differ in network_side: give both the same.")
     if first.run.state == "finished" and not first.run.checkpoint.exists():
         raise InputError(f"{name} has lost its checkpoint {first.run.checkpoint}: train it again.")
     trained_with = METHODS[first.method].as_stage1(first.own)

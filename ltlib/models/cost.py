@@ -23,14 +23,21 @@ class Cost(NamedTuple):
     training: int  #: the same, forward and backward, as one training image costs with one loss
 
 
-def cost(backbone: str, num_classes: int, image_size: int, frozen: bool = False, channels: int = 3) -> Cost:
+def cost(
+    backbone: str,
+    num_classes: int,
+    image_size: int,
+    frozen: bool = False,
+    channels: int = 3,
+    trainable: str = "everything",
+) -> Cost:
     """The cost of a network with a linear classifier on images of ``image_size`` x ``image_size`` pixels.
 
     Args:
         backbone: a key of ``ltlib.models.BACKBONES``.
         num_classes: K.
         image_size: side in pixels.
-        frozen: as in :func:`ltlib.models.make`.
+        frozen, trainable: as in :func:`ltlib.models.make`.
         channels: of an image; features of a frozen network have D.
 
     Raises:
@@ -38,7 +45,7 @@ def cost(backbone: str, num_classes: int, image_size: int, frozen: bool = False,
     """
     images = 2  # BatchNorm has no variance of one value
     with torch.device("meta"):
-        network = models.make(backbone, num_classes, (0.0,) * channels, (1.0,) * channels, frozen=frozen)
+        network = models.make(backbone, num_classes, (0.0,) * channels, (1.0,) * channels, frozen, trainable=trainable)
         x = torch.empty(images, channels, image_size, image_size)
         with _counter() as forward:
             z = network(x)

@@ -83,6 +83,7 @@ class EfficientNetLite0(Backbone):
 
     features = 1280
     init = "pytorch"
+    statistics = (MEAN, STD)
 
     def __init__(self):
         super().__init__()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltlib import paths
@@ -24,6 +23,7 @@ from ltlib.errors import InputError, nearest
 from ltlib.files import write_atomic
 from ltlib.models import efficientnet_lite
 from ltlib.models.pretrained import read
+from ltlib.models.resnet import resized
 
 FORMAT = 1  # raised whenever the same images and weights would give other features
 CHUNK = 512  # images whose features are stored together: what a stopped extraction loses at most
@@ -171,7 +171,7 @@ def _features(pixels: np.ndarray, frozen: Extractor, side: int, pace: Pace) -> n
 
 def frozen_input(x: Tensor, frozen: Extractor, side: int) -> Tensor:
     """uint8 images (B, 3, H, W) as the backbone expects them, (B, 3, side, side)."""
-    x = F.interpolate(x.float() / 255, (side, side), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    x = resized(x.float() / 255, side)
     mean, std = (torch.tensor(values, device=x.device).view(-1, 1, 1) for values in (frozen.mean, frozen.std))
     return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ltlib.errors import InputError
+from ltlib.models.efficientnet_lite import EfficientNetLite0, imagenet_network
 from ltlib.models.large import LargeResNet, NewLastBlock
 from ltlib.models.resnet import Network
 
@@ -24,23 +25,27 @@ PRETRAINED = {
     "resnet152": "ResNet152_Weights",
     "resnext50": "ResNeXt50_32X4D_Weights",
 }
+LITE = "efficientnet_lite0"  # its weights come as a Python package
 
 
 def load_pretrained(network: Network, name: str) -> None:
-    """Give the backbone of ``network`` the ImageNet weights of torchvision, all but their classifier.
+    """Give the backbone of ``network`` ImageNet weights, all but their classifier.
 
     Args:
         network: made of the backbone ``name``. Where that is frozen, its new last block gets no weights.
-        name: a key of ``PRETRAINED``.
+        name: a key of ``PRETRAINED``, or ``LITE``.
 
     Raises:
         InputError: there are no such weights, there is no network to download from, or the file is damaged.
     """
     backbone, left_out = network.backbone, ("fc.",)
+    if isinstance(backbone, EfficientNetLite0):
+        backbone.load_state_dict(imagenet_network().backbone.state_dict())
+        return
     if isinstance(backbone, NewLastBlock):
         backbone, left_out = backbone.frozen, ("fc.", backbone.replaced)
     if not isinstance(backbone, LargeResNet):
-        raise InputError(f"There are no ImageNet weights for {name}: choose one of {', '.join(PRETRAINED)}.")
+        raise InputError(f"There are no ImageNet weights for {name}: choose one of {', '.join((*PRETRAINED, LITE))}.")
     weights = {key: tensor for key, tensor in read(address(name)).items() if not key.startswith(left_out)}
     backbone.layers.load_state_dict(weights)
 

@@ -78,26 +78,44 @@ def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequ
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std per channel, inside the model, so that everything outside sees images in [0, 1]."""
+    """(x - mean) / std per channel, inside the model, so that everything outside sees images in [0, 1].
+
+    Args:
+        mean, std: per channel.
+        side: in pixels, to which images are resized before (bicubic); 0 leaves them as they are.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], side: int = 0):
         super().__init__()
+        self.side = side
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
+        return ((resized(x, self.side) if self.side else x) - self.mean) / self.std
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images in [0, 1] (B, C, H, W) as images in [0, 1] (B, C, side, side), bicubic."""
+    return F.interpolate(x, (side, side), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
 
 
 class Network(nn.Module):
     """Images in [0, 1] (B, 3, H, W) -> logits (B, K), in three named parts that methods may take apart."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], backbone: Backbone, classifier: nn.Linear):
+    def __init__(
+        self,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        backbone: Backbone,
+        classifier: nn.Linear,
+        side: int = 0,
+    ):
         super().__init__()
-        self.normalize = Normalize(mean, std)
+        self.normalize = Normalize(mean, std, side)
         self.backbone = backbone
         self.classifier = classifier
 
