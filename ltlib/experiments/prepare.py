@@ -166,7 +166,7 @@ def _features(
     """
     if train.is_features:
         raise InputError(f"{data.name} holds features already: leave features={recipe.features} out.")
-    network = extractor(recipe.features, recipe.features_file)
+    network = extractor(recipe.features, recipe.features_file, recipe.features_side)
     side = recipe.features_side or network.side
     frozen: dict[str, str | int] = {"backbone": network.name, "sha256": network.sha256, "side": side}
     held_out = held_out and extract(held_out, network, side)

@@ -48,8 +48,9 @@ class Recipe(Options):
         validation: share of the training images held out to choose on; 0 holds out none.
         normalize: let the network subtract the mean and divide by the deviation; the adversarial papers do not.
         subset_seed: of the selection of the long-tailed subset; 0 gives the published one.
-        features: a frozen pretrained network, whose features replace the images: ``efficientnet_lite0`` or a classifier
-            of torchvision; empty trains on the images. Only a classifier is trained then.
+        features: a frozen pretrained network, whose features replace the images: ``efficientnet_lite0``, a classifier
+            of torchvision, or a vision transformer of DINO or CLIP such as ``vit_s_16`` or ``clip_vit_b_32``; empty
+            trains on the images. Only a classifier is trained then.
         features_file: a checkpoint of your own for that network; empty takes its ImageNet weights.
         features_side: side in pixels to which images are resized for that network; 0 takes that of its own training.
     """

@@ -2,13 +2,14 @@
 
 A backbone has a name: ``efficientnet_lite0``, whose weights are the extra ``features``, or any image classifier of
 torchvision, whose weights are downloaded once. A checkpoint of your own replaces those weights, such as the ResNet-50
-of DINO (Caron et al. 2021, arXiv 2104.14294).
+or the vision transformers of DINO, or CLIP's image tower (:mod:`ltlib.models.vision_transformer`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ltlib.data.images import Images
 from ltlib.data.pace import Pace
 from ltlib.errors import InputError, nearest
 from ltlib.files import write_atomic
-from ltlib.models import efficientnet_lite
+from ltlib.models import efficientnet_lite, vision_transformer
 from ltlib.models.pretrained import read
 from ltlib.models.resnet import resized
 
@@ -51,12 +52,15 @@ class Extractor:
     sha256: str
 
 
-def extractor(name: str, file: str = "") -> Extractor:
+def extractor(name: str, file: str = "", side: int = 0) -> Extractor:
     """The frozen backbone called ``name``.
 
     Args:
-        name: ``efficientnet_lite0``, or a classifier of torchvision such as ``resnet50``.
+        name: ``efficientnet_lite0``, a classifier of torchvision such as ``resnet50`` or ``vit_b_16``, or a key of
+            ``ltlib.models.vision_transformer.SHAPES``.
         file: a checkpoint of your own with weights for it; empty takes the usual ones.
+        side: of the images in pixels, for a vision transformer, whose position embedding is resized to it; 0 takes
+            that of its training.
 
     Raises:
         InputError: there is no such backbone, its weights cannot be had, or those of ``file`` do not fit.
@@ -65,25 +69,67 @@ def extractor(name: str, file: str = "") -> Extractor:
         network = efficientnet_lite.imagenet_network().backbone
         lite = efficientnet_lite
         return Extractor(name, network, lite.MEAN, lite.STD, lite.SIDE, lite.SHA256)
-    return _torchvision(name, file)
+    if name in vision_transformer.SHAPES:
+        return _transformer(name, file, side or vision_transformer.SIDE)
+    return _torchvision(name, file, side)
 
 
-def _torchvision(name: str, file: str) -> Extractor:
+def _transformer(name: str, file: str, side: int) -> Extractor:
+    """A vision transformer of DINO or CLIP."""
+    shape = vision_transformer.SHAPES[name]
+    if not file:
+        raise InputError(f"features={name} has no weights in torchvision: give a file of yours, features_file=FILE.")
+    _check_side(name, side, shape.patch)
+    weights, sha256 = own_weights(file)
+    network = vision_transformer.make(shape, side)
+    weights = vision_transformer.resized(vision_transformer.renamed(weights, file), side, shape.patch)
+    _fill(network, weights, name, file)
+    mean, std = vision_transformer.OF_CLIP if shape.projected else vision_transformer.IMAGENET
+    return Extractor(name, network.eval().requires_grad_(False), mean, std, side, sha256)
+
+
+def _torchvision(name: str, file: str, side: int) -> Extractor:
     """A classifier of torchvision without its last linear layer."""
     from torchvision import models as tv  # takes a second to import
 
     if name not in tv.list_models(module=tv):
-        known = [LITE, *tv.list_models(module=tv)]
+        known = [LITE, *vision_transformer.SHAPES, *tv.list_models(module=tv)]
         raise InputError(f"features={name!r} is no backbone that is known.{nearest(name, known)}")
     usual = tv.get_model_weights(name).__members__["DEFAULT"]
     weights, sha256 = (
         own_weights(file) if file else (read(usual.url), usual.url.rpartition("-")[2].removesuffix(".pth"))
     )
-    network = tv.get_model(name, weights=None)
+    crop = usual.transforms()
+    if name.startswith("vit_"):
+        side = side or crop.crop_size[0]
+        patch = int(name.rpartition("_")[2])
+        _check_side(name, side, patch)
+        network = tv.get_model(name, weights=None, image_size=side)
+        weights = vision_transformer.resized(vision_transformer.renamed(weights, file), side, patch)
+    else:
+        side, network = crop.crop_size[0], tv.get_model(name, weights=None)
     last = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not last:
         raise InputError(f"features={name}: its classifier is no linear layer, so its features cannot be told apart.")
     network.set_submodule(last[-1], nn.Identity())
+    _fill(network, weights, name, file)
+    return Extractor(name, network.eval().requires_grad_(False), tuple(crop.mean), tuple(crop.std), side, sha256)
+
+
+def _check_side(name: str, side: int, patch: int) -> None:
+    if side % patch:
+        raise InputError(
+            f"features={name} divides images into patches of {patch} pixels: features_side must be a multiple of "
+            f"{patch}; got {side}."
+        )
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], name: str, file: str) -> None:
+    """Load all that the network needs; what else the file holds is left.
+
+    Raises:
+        InputError: a tensor is missing or has another shape.
+    """
     expected = {key for key in network.state_dict() if not key.endswith("num_batches_tracked")}
     kept = {key: tensor for key, tensor in weights.items() if key in expected}
     if missing := sorted(expected - kept.keys()):
@@ -95,9 +141,6 @@ def _torchvision(name: str, file: str) -> Extractor:
         network.load_state_dict(kept, strict=False)
     except RuntimeError as error:
         raise InputError(f"features_file={file} is of another network than {name}: {error}") from error
-    crop = usual.transforms()
-    side = crop.crop_size[0]
-    return Extractor(name, network.eval().requires_grad_(False), tuple(crop.mean), tuple(crop.std), side, sha256)
 
 
 def own_weights(file: str) -> tuple[dict[str, Tensor], str]:
@@ -111,6 +154,11 @@ def own_weights(file: str) -> tuple[dict[str, Tensor], str]:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"features_file={file} cannot be read ({error.strerror}).") from error
+    if _runs_code(content):
+        raise InputError(
+            f"features_file={file} is a TorchScript archive, which runs code when it is opened. If you trust it, "
+            f"convert it: torch.save(torch.jit.load({path.name!r}, map_location='cpu').state_dict(), 'weights.pth')"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load
@@ -127,6 +175,15 @@ def own_weights(file: str) -> tuple[dict[str, Tensor], str]:
             f"tensors by torch.save, or a .safetensors file."
         ) from error
     return {key: t for key, t in weights.items() if isinstance(t, Tensor)}, hashlib.sha256(content).hexdigest()
+
+
+def _runs_code(content: bytes) -> bool:
+    """Whether a file is a TorchScript archive, such as those that OpenAI released of CLIP."""
+    opened = io.BytesIO(content)
+    if not zipfile.is_zipfile(opened):
+        return False
+    with zipfile.ZipFile(opened) as archive:
+        return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
 
 
 def extract(images: Images, frozen: Extractor, side: int = 0) -> Images:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from ltlib.lesson.attacked_photographs import RADII, Attacked
 from ltlib.lesson.figures.figure import COLOURS, MARKERS, Picture, new_figure, per_cent
 from ltlib.lesson.figures.text import class_names, plain
 
@@ -59,6 +60,47 @@ def adversarial_example(
         figure,
         f"A {names[label]}, taken for {names[was]} ({before.max():.0%}); changed by at most "
         f"{255 * size:.1f}/255 in {steps} steps it is taken for {names[became]} ({after.max():.0%}).",
+    )
+
+
+CORNER = 28  # pixels of the change that are shown, enlarged
+
+
+def changed_photograph(shown: Attacked, radius: int) -> Picture:
+    """A photograph, its change, the changed photograph, and what the network predicts for both.
+
+    Args:
+        shown: the photograph and its change.
+        radius: in grey levels of 255, one of ``RADII``.
+    """
+    figure, axes = new_figure(9, 2.6, columns=4, width_ratios=[1, 1, 1, 1.2])
+    before, after = shown.probabilities[0], shown.probabilities[RADII.index(radius)]
+    was, became = int(before.argmax()), int(after.argmax())
+    names = class_names(shown.names)
+    corner = shown.pattern[:, :CORNER, :CORNER]
+    images = (shown.pixels, (127.5 + 127.5 * corner * (radius > 0)).astype(np.uint8), shown.changed(radius))
+    titles = (
+        f"photograph: {names[was]}\n{before[was]:.0%} confident",
+        f"change: {radius} of 255 levels\n(corner, full contrast)",
+        f"changed: {names[became]}\n{after[became]:.0%} confident",
+    )
+    for ax, image, title in zip(axes, images, titles, strict=False):
+        ax.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+        ax.set_title(title, fontsize=10)
+        ax.axis("off")
+    at = np.arange(len(names))
+    for values, name, side in ((before, "photograph", -0.2), (after, "changed", 0.2)):
+        axes[3].barh(at + side, values, 0.4, label=plain(name), color=COLOURS[0 if side < 0 else 3])
+    axes[3].set_yticks(at, names, fontsize=8)
+    axes[3].invert_yaxis()
+    axes[3].set(xlim=(0, 1.05))
+    axes[3].set_title("probabilities", fontsize=10)
+    per_cent(axes[3].xaxis)
+    axes[3].legend(fontsize=8)
+    return Picture(
+        figure,
+        f"A photograph, taken for {shown.names[was]} ({before[was]:.0%}). With every value changed by {radius} of 255 "
+        f"grey levels it is taken for {shown.names[became]} ({after[became]:.0%}).",
     )
 
 
