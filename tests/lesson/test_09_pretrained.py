@@ -76,3 +76,20 @@ def test_the_three_selections_are_three_sets_of_images():
     found = records.by_label(records.read("heads_cifar10_500"))["LIFT's head"]
     assert len({record.data["subset_sha256"] for record in found}) == 3
     assert {record.data["frozen"]["side"] for record in found} == {96}
+
+
+def test_what_lesson_09_says_of_fine_tuning():
+    """In each selection of images, training all weights is the worst on the rare classes and the best on the others."""
+    found = records.by_label(records.read("finetune_cifar10_500"))
+    groups = {
+        label: {g: [one.metrics["groups"]["papers"][g]["accuracy"] for one in three] for g in ("many", "few")}
+        for label, three in found.items()
+    }
+    everything = groups.pop("all weights")
+    assert {len(three) for three in found.values()} == {3}
+    for other in groups.values():
+        assert all(a < b for a, b in zip(everything["few"], other["few"], strict=True))
+        assert all(a > b for a, b in zip(everything["many"], other["many"], strict=True))
+    rows = {row["label"]: row for row in summary(records.read("finetune_cifar10_500"))}
+    assert rows["frozen"]["accuracy"] < min(row["accuracy"] for name, row in rows.items() if name != "frozen") - 0.05
+    assert len({record.data["subset_sha256"] for record in found["frozen"]}) == 3
