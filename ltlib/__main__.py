@@ -210,7 +210,13 @@ def runs_show(run: str) -> None:
 
 
 def runs_export(
-    run: list[str], to: str, label: str | None, logits: bool, network: str | None, trajectory: bool
+    run: list[str],
+    to: str,
+    label: str | None,
+    logits: bool,
+    network: str | None,
+    trajectory: bool,
+    sharpness: bool,
 ) -> None:
     """Write the small plain-file form of finished runs, as data/reference_runs holds it."""
     from pathlib import Path
@@ -226,7 +232,7 @@ def runs_export(
     folder = Path(to)
     for found in [runs.find(name) for name in run]:
         arrays = trajectories.compute(found) if trajectory else None
-        print(export.export(found, folder, label or found.info["experiment"]["method"], logits))
+        print(export.export(found, folder, label or found.info["experiment"]["method"], logits, sharpness))
         if arrays:
             print(trajectories.write(arrays, folder, found.id))
         if network:

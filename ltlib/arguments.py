@@ -114,6 +114,7 @@ def _run_verbs(verbs, commands: Commands) -> None:
     export.add_argument("--to", required=True, help="the folder to write one file a run into")
     export.add_argument("--label", help="the row of a table that the runs belong to (default: their method)")
     export.add_argument("--logits", action="store_true", help="keep the logits of all test images too, as float16")
+    export.add_argument("--sharpness", action="store_true", help="measure how the loss of each class bends as well")
     export.add_argument("--network", help="keep the weights of one run under this name as well, for ltlib.load")
     export.add_argument("--trajectory", action="store_true", help="keep the course of a run with keep_every as well")
 

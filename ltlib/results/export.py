@@ -10,11 +10,11 @@ from ltlib import paths
 from ltlib.errors import InputError
 from ltlib.experiments.runs import Run
 from ltlib.files import write_atomic
-from ltlib.results import predictions, records
+from ltlib.results import landscape, predictions, records
 from ltlib.results.formats import refuse_other_content
 
 
-def export(run: Run, folder: Path, label: str, logits: bool = False) -> Path:
+def export(run: Run, folder: Path, label: str, logits: bool = False, sharpness: bool = False) -> Path:
     """Write ``<folder>/<run id>.json`` and, beside it, the predictions; returns the path of the first.
 
     Args:
@@ -22,12 +22,15 @@ def export(run: Run, folder: Path, label: str, logits: bool = False) -> Path:
         folder: of the study; made if there is none.
         label: the row of a table that the run belongs to.
         logits: whether the logits of the test images are kept as well, as float16 (N, K).
+        sharpness: whether the sharpness of each class's loss is measured and kept, see ``ltlib.results.landscape``.
 
     Raises:
         InputError: the run is not finished, one of its files is damaged, or a file exists with other content.
     """
     told: dict = records.kept(run, label) | {"weights_sha256": weights_sha256(run)}
     arrays = predictions.of_run(run, told.get("robust", []), logits=logits)
+    if sharpness:
+        arrays["sharpness"] = landscape.sharpness(run)
     file = folder / f"{told['id']}.json"
     content = (json.dumps(told, indent=1) + "\n").encode()
     beside = file.with_name(f"{told['id']}.npz")

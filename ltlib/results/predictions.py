@@ -5,6 +5,7 @@ images were kept, ``labels``, ``predicted`` and ``confidence``. From these follo
 group, and the confusion matrix exactly, and the ECE to within 1 / 131,070. Where a study asks for it, ``test`` also has
 the ``logits`` as float16, from which the whole report card follows. ``classes`` holds the ``accuracy`` and the
 ``confidence`` of each class, (E, K), after the epochs ``epoch`` (E,), where a run measured them along the way.
+``sharpness`` is kept where a study asks for it, see :mod:`ltlib.results.landscape`.
 """
 
 from __future__ import annotations
