@@ -19,6 +19,7 @@ from ltlib.lesson.figures import (
     reslt,
     results,
     robust_long_tail,
+    sharpness,
     trajectory,
 )
 from ltlib.lesson.figures.common import (
@@ -61,6 +62,7 @@ __all__ = [
     "reslt",
     "results",
     "robust_long_tail",
+    "sharpness",
     "spread",
     "sweep",
     "trajectory",
