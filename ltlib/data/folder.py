@@ -58,7 +58,10 @@ def _list_files(root: Path) -> tuple[tuple[str, ...], tuple[str, str], list[list
     """Class names, the names of the two split folders, and for each split the image files of each class."""
     test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or test is None:
-        raise InputError(f"{shown(root)} has no {'test' if test is None else 'train'} folder: {LAYOUT}.")
+        neither = test is None and not (root / "train").is_dir()
+        missing = "neither a train nor a test" if neither else f"no {'test' if test is None else 'train'}"
+        move = "; with one folder per class only, move about a fifth of each class below test and the rest below train"
+        raise InputError(f"{shown(root)} has {missing} folder: {LAYOUT}{move if neither else ''}.")
     seen = Seen(root)
     found = {split: _classes(root / split, seen) for split in ("train", test)}
     names = {split: set(classes) for split, classes in found.items()}

@@ -39,6 +39,7 @@ def lab(folder: str = "long-tail-lab", browser: bool = True) -> int:
     environment = {"LTLIB_RUNS": str(root / "runs"), "LTLIB_DATA": str(root / "data")} | os.environ
     command = [sys.executable, "-m", "jupyter", "lab", f"--LabApp.default_url=/lab/tree/{FIRST}", *QUIET]
     command += [] if browser else ["--no-browser"]
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # the only user of a container
     return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 

@@ -104,8 +104,8 @@ def read(text: str) -> Claim:
     found = FORM.fullmatch(text)
     if not found:
         raise InputError(
-            f"A claim reads 'BETTER > WORSE on METRIC, DATA ifN', such as 'mislas > crt on ece, cifar10 if100'; "
-            f"got {text!r}."
+            f"A claim reads 'BETTER > WORSE on METRIC, DATA ifN', such as 'mislas > crt on ece, cifar10 if100', where "
+            f"> means better also if that is the smaller number; got {text!r}."
         )
     dataset, imbalance = "", ""
     for word in (found["data"] or "").split():

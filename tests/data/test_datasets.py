@@ -135,6 +135,10 @@ def spoil(root, how):
     if how == "no test":
         (root / "test").rename(root / "tests")
         return "has no test folder"
+    if how == "no split":
+        (root / "test").rename(root / "tests")
+        train.rename(root / "photos")
+        return "has neither a train nor a test folder: .* move about a fifth of each class below test"
     if how == "empty class":
         (train / "empty").mkdir()
         return re.escape(f"The class folder {train / 'empty'} holds no image")
@@ -157,7 +161,16 @@ def spoil(root, how):
 
 @pytest.mark.parametrize(
     "how",
-    ["no test", "empty class", "other classes", "text for an image", "truncated image", "other size", "not square"],
+    [
+        "no test",
+        "no split",
+        "empty class",
+        "other classes",
+        "text for an image",
+        "truncated image",
+        "other size",
+        "not square",
+    ],
 )
 def test_folder_names_what_is_wrong_and_writes_nothing(image_folder, how):
     root = image_folder()

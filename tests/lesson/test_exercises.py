@@ -97,6 +97,13 @@ def test_a_forgotten_return_is_named():
         EXERCISES["factor_from_counts"](lambda counts: None)
 
 
+@pytest.mark.parametrize("answer", [lambda counts: "100", lambda counts: [1, 2], lambda: 100])
+def test_an_answer_of_another_type_is_told_and_stops_nothing(answer, capsys):
+    """*Run All* reaches the end, although the check itself fails on such an answer."""
+    check.factor_from_counts(answer)
+    assert "factor_from_counts: not right yet. The check cannot work with your function." in capsys.readouterr().out
+
+
 def test_a_wrong_answer_is_told_and_stops_nothing(capsys):
     check.factor_from_counts(lambda counts: 7)
     assert capsys.readouterr().out.startswith("factor_from_counts: not right yet. For counts [500, 107, 5] the factor")

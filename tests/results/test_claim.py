@@ -77,6 +77,7 @@ def test_one_seed_supports_nothing(letters):
     ("text", "message"),
     [
         ("mislas better than crt", "A claim reads"),
+        ("mislas < crt on ece", "> means better also if that is the smaller number"),
         ("mislas > crt on beauty", "metric 'beauty' is not known"),
         ("mislsa > crt on ece", "No result on these data is called 'mislsa'. Did you mean 'mislas'"),
         ("mislas > crt on ece, cifar", "No result has dataset 'cifar'"),

@@ -69,9 +69,18 @@ class Exercise:
         try:
             self(answer)
         except WrongAnswer as wrong:
-            print(textwrap.fill(f"{self.name}: not right yet. {wrong}", WIDTH, break_on_hyphens=False))
+            self._hint(str(wrong))
         except Exception as error:
-            raise error.with_traceback(_from_the_answer(error.__traceback__, answer)) from None
+            own = _from_the_answer(error.__traceback__, answer)
+            if own:
+                raise error.with_traceback(own) from None
+            self._hint(
+                "The check cannot work with your function. Compare its arguments, and the type and shape of what it "
+                f"returns, with the task. (Python says: {error}.)"
+            )
+
+    def _hint(self, text: str) -> None:
+        print(textwrap.fill(f"{self.name}: not right yet. {text}", WIDTH, break_on_hyphens=False))
 
     def hole(self) -> str:
         """The code cell of a notebook: the function without its body, or with its bug, and its check."""
@@ -132,12 +141,12 @@ def exercise(verify: Callable[[Callable], None], faulty: Callable | None = None)
 
 
 def _from_the_answer(trace: TracebackType | None, answer: Callable) -> TracebackType | None:
-    """The part of a traceback that begins in the reader's function; all of it where that is not to be found."""
+    """The part of a traceback that begins in the reader's function; None if the error was raised outside of it."""
     code = getattr(answer, "__code__", None)
     found = trace
     while found is not None and found.tb_frame.f_code is not code:
         found = found.tb_next
-    return found or trace
+    return found
 
 
 def _watched(answer: Callable) -> Callable:
