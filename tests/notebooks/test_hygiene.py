@@ -172,6 +172,28 @@ def test_the_headings_are_those_of_a_lesson(file):
 
 
 @every_lesson
+def test_sections_are_numbered(file):
+    headings = re.findall(r"^## (.+)$", markdown(file), flags=re.MULTILINE)
+    numbers = [re.match(r"(\d+)\. \w", h) for h in headings if h not in ("Goals", "Takeaways", "References")]
+    assert [number and int(number[1]) for number in numbers] == list(range(1, len(numbers) + 1))
+
+
+@every_lesson
+def test_there_is_a_bug_to_find_and_an_open_task(file):
+    names = [cell.id.removeprefix("exercise-") for cell in read(file).cells if cell.id.startswith("exercise-")]
+    assert sum(EXERCISES[name].faulty is not None for name in names) == 1
+    assert len(re.findall(r"^\*\*(?:\d+\. )?Open task\.\*\* \w", markdown(file), flags=re.MULTILINE)) == 1
+
+
+def test_photographs_are_in_five_lessons_and_there_are_eight_drawings():
+    code = {file.stem: "\n".join(cell.source for cell in code_cells(file)) for file in LESSONS}
+    with_photographs = [name for name, text in code.items() if "excerpt()" in text]
+    drawn = set(re.findall(r"^drawings\.(\w+)\(\)", "\n".join(code.values()), flags=re.MULTILINE))
+    assert len(with_photographs) >= 5, with_photographs
+    assert len(drawn) >= 8, drawn
+
+
+@every_lesson
 def test_exercises_are_cut_from_their_source(file):
     cells = read(file).cells
     for i, cell in enumerate(cells):
