@@ -179,8 +179,8 @@ def test_what_the_text_says_of_the_papers(lesson):
     rows = papers.gains(records.read("mislas_cifar10_exact"))
     table = {row.label: row for row in rows if row.source.endswith("Table 4")}
     for label, text in {
-        "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, in its paper {:.1f} points",
-        "cRT + mixup": "cRT with mixup {:.1f} points, and {:.1f} points there",
+        "MiSLAS": "MiSLAS adds {:.1f} points to cross-entropy, and {:.1f} points in its paper",
+        "cRT + mixup": "cRT with mixup it is {:.1f} points here and {:.1f} points there",
     }.items():
         assert text.format(100 * table[label].ours.mean, 100 * table[label].theirs) in lesson
     mixup = table["mixup"]
