@@ -230,9 +230,6 @@ class ATBSL(AdversarialTraining):
 
     Raises:
         InputError: a value is not allowed.
-
-    Paper against code:
-        - The released code keeps the epoch that is best under PGD on the test set.
     """
 
     label = "AT-BSL"
@@ -288,7 +285,8 @@ class TRADES(AdversarialTraining):
     """TRADES (Zhang et al. 2019, arXiv 1901.08573): learn the clean image, and predict alike around it.
 
     Paper against code:
-        - The script decays the rate at epochs 75, 90 and 100 and by default stops after 76, just past the first decay.
+        - The script decays the rate at epochs 75, 90 and 100 and by default stops after 76, just past the first
+          decay. Later epochs are less robust.
         - It passes the clean images twice per step, which BatchNorm notices (``bn_order``).
 
     Args:
@@ -300,10 +298,6 @@ class TRADES(AdversarialTraining):
 
     Raises:
         InputError: a value is not allowed.
-
-    Paper against code:
-        - The paper trains for 100 epochs. The released default stops after 76, and later epochs are less robust.
-        - The released code passes the clean batch twice, before and after the adversarial one, which moves BatchNorm.
     """
 
     label = "TRADES 6"

@@ -117,9 +117,13 @@ class LBGAT(Guided):
         - The ten steps of the training attack raise the KL to R's own clean prediction and use no label, also for
           alpha 0. ``attack="cross_entropy"`` is ordinary PGD.
         - The MSE is a mean over the batch and the classes, so it weighs ten times less with 100 classes than with 10.
+          T is trained through it.
         - R's network has a copy of its first block that nothing uses: 48.3 instead of 46.2 million parameters.
-        - The first epoch has a fifth of the rate. Only the script for CIFAR-100 was released.
-        - The released weights are of epochs 91 and 92 of 100. Our tables report the last epoch.
+        - The first epoch has a fifth of the rate, which comes from a reader's note. Only the script for CIFAR-100 was
+          released.
+        - The published robust accuracies are at epsilon 0.031, which is a little less than 8/255.
+        - The released weights are of epochs 91 and 92 of 100, chosen after the second decay. Our tables report the last
+          epoch.
 
     Args:
         natural_tau: logit adjustment of T's own cross-entropy, as ``tau`` is of R's: with 1 T learns by Balanced
@@ -128,13 +132,6 @@ class LBGAT(Guided):
 
     Raises:
         InputError: a value is not allowed.
-
-    Paper against code:
-        - The attack raises the KL to the clean prediction even with alpha 0, where the loss has no such term.
-        - The squared error is averaged over the classes too, and T is trained through it.
-        - The first epoch at a fifth of the rate comes from a reader's note. The released script is for CIFAR-100 only.
-        - The published robust accuracies are at epsilon 0.031, which is a little less than 8/255.
-        - The released weights are those of epochs 91 and 92, chosen after the second decay.
     """
 
     label = "LBGAT0"

@@ -1,9 +1,9 @@
 """MiSLAS: mixup shifted label-aware smoothing (Zhong, Cui, Liu and Jia, CVPR 2021, arXiv 2104.00466).
 
-Top to bottom in the order of the paper: the smoothing and its loss, the two stages, and the classifier of stage 2
-in its three settings. cRT and LWS (Kang et al. 2020, arXiv 1910.09217) re-train or re-scale the classifier; MiSLAS
-stands between them. Where paper and released code differ, both are here and the code is the default: it made
-the published numbers. Lesson 03 walks through all of it.
+The file follows the paper: the smoothing and its loss, the two stages, and the classifier of stage 2 in its three
+settings. cRT (Kang et al. 2020, arXiv 1910.09217) trains the classifier again, LWS trains a scale for each class, and
+MiSLAS trains both. Where paper and released code differ, both are here. The code is the default, because it made the
+published numbers.
 """
 
 from __future__ import annotations
@@ -276,7 +276,11 @@ class LWS(TwoStage):
 
 
 class MiSLAS(TwoStage):
-    """MiSLAS: r = 1, dW with a small learning rate, s with the full one, smoothed labels, shifted BatchNorm.
+    """MiSLAS: mixup in stage 1, then shifted BatchNorm, label-aware smoothing and a scale per class in stage 2.
+
+    Stage 1 trains the whole network with mixup. In stage 2 the convolutions are frozen and the images balanced. The
+    classifier W moves with a small learning rate and a scale s of each class with the full one, by a cross-entropy that
+    smooths frequent classes more than rare ones. The logits are z = s * (W f + b) of the features f.
 
     The defaults are those of CIFAR-100-LT; :meth:`published` has the configuration of every data set.
 
@@ -285,7 +289,7 @@ class MiSLAS(TwoStage):
         - Shifted BatchNorm is part of the method in the paper. The code switches it off on CIFAR-10 (``shift_bn``).
         - An epoch of stage 2 has one batch more than ceil(N / B), by a comparison that stops one step late.
         - CIFAR-100 is normalised with the mean and deviation of CIFAR-10.
-        - The tables are of weight decay 2e-4; the authors' README recommends 5e-4.
+        - The tables are of weight decay 2e-4. The authors' README recommends 5e-4.
         - The code reports the epoch that is best on the test set. Our tables report the last one.
 
     Args:
@@ -294,14 +298,6 @@ class MiSLAS(TwoStage):
 
     Raises:
         InputError: a value is out of its range.
-
-    Paper against code:
-        - Shifted BatchNorm is part of the method in the paper. The released configurations switch it off on CIFAR-10.
-        - The paper spreads the smoothing over the K - 1 other classes, the code over all K (``smooth_form``).
-        - Paper and configurations have a weight decay of 2e-4. The authors have recommended 5e-4 since.
-        - The paper reports the epoch that is best on the test set. Here the last epoch comes first.
-        - An epoch of stage 2 has one batch more than the long-tailed set fills: the code compares with > where >= was
-          meant.
     """
 
     label = "MiSLAS"

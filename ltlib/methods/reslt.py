@@ -146,8 +146,10 @@ class ResLT(Method):
         - The loss of the branches is -log(p + 1e-7) (``clip``).
         - On the large sets the maps are pooled after the branches in training and before them at evaluation
           (``pool_first``), the classifier's bias is dropped at evaluation and its rows are shortened (``evaluation``).
-        - On iNaturalist three branches are made and two are used.
+        - On iNaturalist three branches are made and two are used, which changes how the layer starts. The training
+          script has gamma 0.3 there, and the evaluation script 0.
         - The code reports the epoch that is best on the test set. Our tables report the last one.
+        - The authors say that results on CIFAR depend on the environment. No number of their own on CIFAR was released.
 
     Args:
         beta: weight of the branches' own losses against the loss of the summed logits, in [0, 1];
@@ -168,14 +170,6 @@ class ResLT(Method):
 
     Raises:
         InputError: a value is out of its range, or the sets are not defined for these classes.
-
-    Paper against code:
-        - The branches learn fixed sets of classes at every imbalance factor. These are not the groups of the reports.
-        - The 1x1 convolution comes before the pooling in training and after it in evaluation (``pool_first``).
-        - With two branches (iNaturalist) the code builds a layer for three and ignores one, which changes how it
-          starts.
-        - On iNaturalist the training script has gamma 0.3, the evaluation script 0.
-        - The authors say that results on CIFAR depend on the environment. No number of their own on CIFAR was released.
     """
 
     label = "ResLT"

@@ -69,3 +69,8 @@ def test_a_new_method_has_a_card_by_being_registered(monkeypatch):
 def test_an_unknown_method_is_refused():
     with pytest.raises(InputError, match="Did you mean 'mislas'"):
         cards.card("mislass", [])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_paper_and_code_do_differently_is_told_once(name):
+    assert (METHODS[name].__doc__ or "").count("Paper against code:") <= 1
