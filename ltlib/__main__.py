@@ -192,7 +192,8 @@ def runs_show(run: str) -> None:
 
     found = runs.find(run)
     info = found.info
-    print(one_line(f"{found.id}: {found.state}{', ' + info['reason'] if info.get('reason') else ''}"))
+    reason = f", {info['reason']}" if info.get("reason") else ""
+    print(one_line(f"{found.id}: {found.state}{reason}"))
     for key in ("command", "started", "finished", "seconds", "precision", "hardware", "versions"):
         if key in info:
             print(one_line(f"  {key}: {info[key]}"))

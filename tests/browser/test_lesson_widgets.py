@@ -123,7 +123,7 @@ def run_all(page) -> None:
         if first.inner_text() != "[ ]:":
             break
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(prompt => prompt.innerText)"
-    page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=240_000)
+    page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=600_000)
     folded, *counts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
     assert folded == ""
     assert counts == [f"[{i}]:" for i in range(2, len(counts) + 2)]
