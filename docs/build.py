@@ -41,6 +41,7 @@ FILES = (
     "LICENSE",
     "CITATION.cff",
     "data/published_results.csv",
+    "data/excerpts/*.json",
     "notebooks/sweeps/*.yaml",
     "notebooks/images/*",
 )

@@ -41,6 +41,13 @@ experiment = notebook.setup(
     expects={"smoke": "seconds", "lesson": "about a minute on two free CPU cores"},
 )"""
 
+BUG = """## 2. Find the bug, and an open task
+
+What the next function should return, and what it returns instead."""
+
+OPEN_TASK = """**Open task.** A question that nobody has answered yet, and the command that adds its result to the
+table of results."""
+
 REFERENCES = """## References
 
 - The paper, with its address.
@@ -73,13 +80,19 @@ def lesson(name: str) -> NotebookNode:
     texts = [
         f"# {number} {title}\n\nThe promise of this lesson, in two sentences.",
         GOALS,
-        f"## {title}\n\nThe first idea, in words before its formula.",
+        f"## 1. {title}\n\nThe first idea, in words before its formula.",
+        BUG,
+        OPEN_TASK,
         "## Takeaways\n\n- What the figures of this lesson have shown.",
         REFERENCES,
     ]
     cells = [new_markdown_cell(text, id=f"{topic}-{i}") for i, text in enumerate(texts)]
     parameters = new_code_cell(PARAMETERS, id=f"{topic}-parameters", metadata={"tags": ["parameters"]})
     setup = new_code_cell(SETUP, id=f"{topic}-setup", metadata={"tags": ["setup"]})
+    # The build fills these two from the exercise of this name in ltlib/lesson/exercises.
+    exercise = new_code_cell("", id=f"exercise-{topic}", metadata={"tags": ["exercise"]})
+    solution = new_markdown_cell("", id=f"solution-{topic}", metadata={"tags": ["solution"]})
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    return new_notebook(cells=[*cells[:2], parameters, setup, *cells[2:]], metadata=about)
+    opening, idea_and_bug, rest = cells[:2], cells[2:4], cells[4:]
+    return new_notebook(cells=[*opening, parameters, setup, *idea_and_bug, exercise, solution, *rest], metadata=about)

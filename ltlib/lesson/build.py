@@ -63,10 +63,19 @@ def read(file: Path) -> NotebookNode:
 
 
 def write_exercises(notebook: NotebookNode) -> None:
-    """Fill every cell called ``exercise-NAME`` or ``solution-NAME`` from the source of the exercise."""
+    """Fill every cell called ``exercise-NAME`` or ``solution-NAME`` from the source of the exercise.
+
+    Raises:
+        InputError: there is no exercise of this name.
+    """
     for cell in notebook.cells:
         kind, _, name = cell.id.partition("-")
         if kind in ("exercise", "solution"):
+            if name not in EXERCISES:
+                raise InputError(
+                    f"The cell {cell.id} needs an exercise called {name!r}, and there is none: write it in "
+                    f"ltlib/lesson/exercises and import its file in __init__.py there, or rename the cell."
+                )
             exercise = EXERCISES[name]
             cell.source = exercise.hole() if kind == "exercise" else exercise.answer()
 
@@ -123,10 +132,10 @@ if __name__ == "__main__":
     parser.add_argument("--no-run", action="store_true", help="only bring exercises and slides up to date")
     parser.add_argument("--new", metavar="11_TOPIC", help="write the notebook that a new lesson begins as")
     options = parser.parse_args()
-    if options.new:
-        try:
+    try:
+        if options.new:
             print(blank.write(options.new))
-        except InputError as error:
-            parser.error(str(error))
-    else:
-        main(options.notebooks, run=not options.no_run)
+        else:
+            main(options.notebooks, run=not options.no_run)
+    except InputError as error:
+        parser.error(str(error))

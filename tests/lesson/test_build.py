@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from ltlib import paths
+from ltlib.errors import InputError
 from ltlib.lesson import build, figures
 from ltlib.lesson.exercises import EXERCISES
 
@@ -126,3 +127,9 @@ def test_by_default_the_lessons_are_built_and_the_template_is_not(monkeypatch, t
     assert [cell.id for cell in lesson.cells[:2]] == [lesson.cells[0].id, "install"]
     assert lesson.cells[1].metadata.jupyter == {"source_hidden": True}
     assert "install" not in [cell.id for cell in template.cells]
+
+
+def test_a_cell_without_its_exercise_is_named():
+    notebook = new_notebook(cells=[new_code_cell("", id="exercise-nowhere")])
+    with pytest.raises(InputError, match="The cell exercise-nowhere needs an exercise called 'nowhere'"):
+        build.write_exercises(notebook)
