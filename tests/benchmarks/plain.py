@@ -95,7 +95,7 @@ def lbgat(backbone: str, natural: str, batch: Batch, device: torch.device) -> Ca
         return F.kl_div(z.log_softmax(1), target.softmax(1), reduction="sum")
 
     def step() -> None:
-        x, y = batch
+        x, y = batch.x, batch.y
         robust.eval()
         x_adv = x + 0.001 * torch.randn_like(x)
         for _ in range(STEPS):

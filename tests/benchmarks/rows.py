@@ -123,7 +123,7 @@ def _apgd(backbone: str, images: int) -> Callable[[str, torch.device], Work]:
     """The same attack; the plain network is in NCHW memory and also computes the gradients of its weights."""
 
     def make(contestant: str, device: torch.device) -> Work:
-        x, y = make_batch(images, device)
+        x = make_batch(images, device).x
         attack = APGD(steps=10)
         if contestant == "plain":
             network = plain.network(backbone, device).eval()

@@ -5,10 +5,12 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ltlib import paths
 from ltlib.models.cost import cost
-from tests.benchmarks import growth, limit, operators, race
+from tests.benchmarks import growth, limit, operators, race, rows
 from tests.benchmarks.rows import table
 
 STORED = sorted(paths.project().glob("data/benchmarks/*.json"))
@@ -27,6 +29,41 @@ def test_without_the_cost_of_operations_the_limit_is_what_each_layer_reads_and_w
     moved = (3 * 64 + maps[16]) + 2 * (2 * maps[16]) + (maps[16] + maps[32]) + 2 * maps[32]
     moved += (maps[32] + maps[64]) + 2 * maps[64] + (64 + 10)
     assert limit.seconds_per_image("resnet8", 8, machine) == pytest.approx(2 * moved)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the floating-point operations of everything that is computed inside, also of gradients by the image."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func._overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+# One pass of 22 is the last look of APGD, which the row leaves out. The plain LBGAT computes the clean logits in each
+# of its ten steps and the gradients of the weights in none: 9 more forward passes of 30.
+@pytest.mark.parametrize(
+    ("work", "contestant", "images", "passes", "more"),
+    [
+        (rows._training("resnet8", 4, 2), "ltlib", 8, 3, 0),
+        (rows._training("resnet8", 4, 2), "plain", 8, 3, 0),
+        (rows._lbgat("resnet8", "resnet8", 4), "ltlib", 4, 30, 0),
+        (rows._lbgat("resnet8", "resnet8", 4), "plain", 4, 30, 9),
+        (rows._apgd("resnet8", 4), "ltlib", 4, 22, 1),
+        (rows._apgd("resnet8", 4), "plain", 4, 22, 1),
+        (rows._evaluation("resnet8", 4), "plain", 4, 1, 0),
+    ],
+)
+def test_both_contestants_compute_the_passes_that_a_row_counts(work, contestant, images, passes, more):
+    call = work(contestant, torch.device("cpu"))
+    with Operations() as counted:
+        call()
+    forward = images * cost("resnet8", 10, 32).forward
+    # The first layer needs no gradient by the image when the weights learn: less than one of a hundred passes.
+    assert counted.total / forward == pytest.approx(passes + more, abs=0.15)
 
 
 def test_a_race_takes_turns_and_reports_medians(monkeypatch):
