@@ -203,9 +203,9 @@ class Store:
         self._check_space(images)
         if images:
             print(
-                f"Decoding {images:,} images from {shown(self.root)} into {self.folder}: "
-                f"{as_size(self._bytes(images))} on disk at {self.side}x{self.side} pixels "
-                f"(once; later runs read them).",
+                f"Decoding {images:,} images from {shown(self.root)} into {self.folder}\n"
+                f"({as_size(self._bytes(images))} on disk at {self.side}x{self.side} pixels; done once, later runs "
+                f"read them).",
                 flush=True,
             )
         bad: list[str] = []

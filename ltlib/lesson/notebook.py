@@ -9,6 +9,7 @@ import os
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ltlib import __version__, paths
 from ltlib.errors import InputError, nearest
@@ -19,11 +20,15 @@ from ltlib.training.device import choose_device, hardware, resolve_precision
 PATHS = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")
 
 
-def setup(*, expects: Mapping[str, str] | None = None, **parameters: object) -> Experiment:
+def setup(
+    *, expects: Mapping[str, str] | None = None, instead: Mapping[str, str] | None = None, **parameters: object
+) -> Experiment:
     """Check the parameters of a notebook and print what they mean.
 
     Args:
         expects: profile -> how long the notebook takes with it, such as ``{"lesson": "about 40 s"}``.
+        instead: fact -> what to print in its place, for a notebook that may leave the experiment's data aside; an
+            empty text leaves the line out.
         parameters: the names of the parameters cell. Names that are fields of `Experiment` make the
             experiment; others belong to the notebook alone.
 
@@ -33,11 +38,13 @@ def setup(*, expects: Mapping[str, str] | None = None, **parameters: object) -> 
     refuse_unknown(injected_names(), parameters)
     fields = Experiment.__dataclass_fields__
     experiment = Experiment.parse(**{name: value for name, value in parameters.items() if name in fields})
-    print("\n".join(summary(experiment, expects or {})))
+    print("\n".join(summary(experiment, expects or {}, instead or {})))
     return experiment
 
 
-def summary(experiment: Experiment, expects: Mapping[str, str]) -> list[str]:
+def summary(
+    experiment: Experiment, expects: Mapping[str, str], instead: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
     """One line for each fact about what will happen; ``python -m ltlib train --dry-run`` prints all of them.
 
     Raises:
@@ -56,7 +63,7 @@ def summary(experiment: Experiment, expects: Mapping[str, str]) -> list[str]:
         "changes": experiment.overrides,
         "run": f"{run.id} ({run.state})",
         "time": expects.get(experiment.profile),
-    }
+    } | dict(instead)
     return [f"Long-Tail Lab {__version__}", *(f"{name:<11}{text}" for name, text in facts.items() if text)]
 
 

@@ -44,6 +44,13 @@ def test_setup_says_what_is_natural(capsys):
     assert "changes" not in printed
 
 
+def test_setup_says_what_replaces_the_data_of_the_experiment(capsys):
+    notebook.setup(profile="smoke", instead={"data": "your images in birds", "run": ""})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["device", "profile", "data", "imbalance", "seed"]
+    assert "data       your images in birds" in lines
+
+
 def test_setup_writes_nothing_and_leaves_the_random_numbers_alone():
     torch.manual_seed(3)
     expected = torch.rand(2)
