@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -178,6 +179,11 @@ def _python(name: str, root: Path) -> Dataset:
     try:
         parts = [kind(paths.make_folder(root, "LTLIB_DATA"), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:
+        if damaged := _damaged(kind, root / kind.base_folder):
+            raise InputError(
+                f"{damaged}, and {kind.filename} could not be downloaded again ({error}): unpack it in {root} "
+                f"yourself, or the binary version {BINARY[name].archive}."
+            ) from error
         raise InputError(
             f"{name} is not in {root} and could not be downloaded ({error}): put {kind.filename} (python version) "
             f"there yourself, or unpack the binary version {BINARY[name].archive} there, point LTLIB_DATA or data_dir "
@@ -185,6 +191,18 @@ def _python(name: str, root: Path) -> Dataset:
         ) from error
     train, test = (Images(np.ascontiguousarray(p.data.transpose(0, 3, 1, 2)), np.array(p.targets)) for p in parts)
     return Dataset(name, train, test, tuple(parts[0].classes), mean=MEAN, std=STD)
+
+
+def _damaged(kind: Any, folder: Path) -> str:
+    """What is wrong with the first bad file of the python version; empty if there is no such folder or no such file."""
+    for file, md5 in (*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])):
+        try:
+            content = (folder / file).read_bytes()
+        except OSError as error:
+            return f"{folder / file} cannot be read ({error.strerror})" if folder.is_dir() else ""
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            return f"{folder / file} is damaged: its MD5 is not that of the official file ({md5})"
+    return ""
 
 
 def _entry(name: str, title: str, megabytes: int, python: str) -> Entry:

@@ -119,8 +119,8 @@ class LBGAT(Guided):
         - The MSE is a mean over the batch and the classes, so it weighs ten times less with 100 classes than with 10.
           T is trained through it.
         - R's network has a copy of its first block that nothing uses: 48.3 instead of 46.2 million parameters.
-        - The first epoch has a fifth of the rate, which comes from a reader's note. Only the script for CIFAR-100 was
-          released.
+        - The first epoch has a fifth of the rate in the only released script, the one for CIFAR-100. That CIFAR-10
+          needs it is a reader's note.
         - The published robust accuracies are at epsilon 0.031, which is a little less than 8/255.
         - The released weights are of epochs 91 and 92 of 100, chosen after the second decay. Our tables report the last
           epoch.

@@ -35,7 +35,7 @@ def step_ldam(epoch: int, epochs: int) -> float:
 
 
 def step_lbgat(epoch: int, epochs: int) -> float:
-    """LBGAT: a first epoch at x0.2 (it keeps CIFAR-10 from collapsing), x0.1 after 75 %, x0.01 after 90 %."""
+    """LBGAT: a first epoch at x0.2, as the script for CIFAR-100 has it, x0.1 after 75 % and x0.01 after 90 %."""
     return 0.2 if epoch == 0 else _decay(epoch, epochs, 0.75, 0.9)
 
 

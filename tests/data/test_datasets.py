@@ -246,15 +246,36 @@ def test_cifar_is_read_from_the_official_files(official_files, tmp_path, name, k
     assert data.mean == cifar.MEAN
 
 
-def test_cifar_that_cannot_be_had_says_what_to_do(tmp_path, monkeypatch):
+@pytest.fixture
+def offline(monkeypatch):
     import urllib.error
 
     from torchvision.datasets import utils
 
-    def offline(*arguments, **options):
+    def refuse(*arguments, **options):
         raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(utils, "_urlretrieve", offline)
+    monkeypatch.setattr(utils, "_urlretrieve", refuse)
+
+
+@pytest.mark.parametrize("file", ["data_batch_2", "test_batch", "batches.meta"])
+def test_a_damaged_or_missing_file_of_the_python_version_is_named(official_files, offline, tmp_path, file):
+    write, tv = official_files
+    write(tv.CIFAR10, "labels", 10)
+    path = tmp_path / tv.CIFAR10.base_folder / file
+    content = bytearray(path.read_bytes())
+    content[30] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=rf"{file} is damaged: its MD5 is not that of the official file"
+    ):
+        datasets.load("cifar10", data_dir=str(tmp_path))
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{file} cannot be read \(No such file"):
+        datasets.load("cifar10", data_dir=str(tmp_path))
+
+
+def test_cifar_that_cannot_be_had_says_what_to_do(tmp_path, offline):
     with pytest.raises(
         InputError, match=r"put cifar-10-python.tar.gz .*or unpack the binary version cifar-10-binary.tar.gz"
     ):
