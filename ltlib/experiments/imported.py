@@ -73,8 +73,8 @@ def import_run(
     check_choice("class_order", class_order, CLASS_ORDERS)
     check_choice("stage", stage, STAGES)
     content, sha256 = _read(file)
-    theirs = dict(_tensors(content))
-    experiment = _of_stage(experiment, stage, "learned_norm" in theirs or "scales" in theirs)
+    theirs = list(_tensors(content))
+    experiment = _of_stage(experiment, stage, any(name in ("learned_norm", "scales") for name, _ in theirs))
     planned, device = plan(experiment, runs_dir=runs_dir), choose_device()
     run = Run(planned.runs_dir / f"{planned.run_id()}-imported-{sha256[:8]}-{class_order}")
     if run.state == "finished":
@@ -173,19 +173,24 @@ def _of_stage(experiment: Experiment, stage: str, has_scale: bool) -> Experiment
     return with_method(experiment, "mixup") if first else experiment
 
 
-def _fill(method: Method, theirs: dict[str, Tensor], class_order: str, file: Path) -> list[str]:
+def _fill(method: Method, theirs: list[tuple[str, Tensor]], class_order: str, file: Path) -> list[str]:
     """Give the method the weights of the file; returns the parts that are not in it.
 
     Raises:
-        InputError: a tensor is unknown, has another shape, or is missing.
+        InputError: a tensor is unknown, has another shape, is missing, or is there twice.
     """
     ours, filled = method.state_dict(), set()
-    for theirs_name, tensor in theirs.items():
+    for theirs_name, tensor in theirs:
         name = method.released_name(theirs_name, method.network.backbone)
         if name is None or (not theirs_name.partition(".")[2] and name not in ours):
             continue
         if name not in ours:
             raise InputError(f"{file} holds {theirs_name!r}, which {_called(method)} does not have: check --method.")
+        if name in filled:
+            raise InputError(
+                f"{file} holds {theirs_name!r} more than once, as files do that keep a moving average of the network "
+                f"as well: save the state_dict that you mean as a file of its own."
+            )
         ours[name] = _fitted(name, tensor, ours[name], theirs_name, file, class_order)
         filled.add(name)
     counters = tuple(name for name in ours if name.endswith("num_batches_tracked"))

@@ -266,9 +266,7 @@ def test_a_damaged_or_missing_file_of_the_python_version_is_named(official_files
     content = bytearray(path.read_bytes())
     content[30] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        InputError, match=rf"{file} is damaged: its MD5 is not that of the official file"
-    ):
+    with pytest.raises(InputError, match=rf"{file} is damaged: its MD5 is not that of the official file"):
         datasets.load("cifar10", data_dir=str(tmp_path))
     path.unlink()
     with pytest.raises(InputError, match=rf"{file} cannot be read \(No such file"):

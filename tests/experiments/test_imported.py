@@ -247,6 +247,10 @@ class Code:
             r"shape \(9, 64\), and this network needs \(10, 64\)",
         ),
         (
+            lambda p: torch.save({part: {"module.fc.weight": torch.zeros(10, 64)} for part in ("net", "ema")}, p),
+            "holds 'fc.weight' more than once",
+        ),
+        (
             lambda p: torch.save({"block1.layer.0.bn1.weight": torch.zeros(1)}, p),
             "which Mixup on CifarResNet does not",
         ),
