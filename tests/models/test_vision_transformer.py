@@ -232,3 +232,12 @@ def test_the_head_starts_from_text_features_on_features_of_clip(small, tmp_path,
     run = execute(experiment, tmp_path / "runs", quiet=True)
     assert run.info["data"]["frozen"]["side"] == 48
     torch.testing.assert_close(load(run).network.classifier.weight, F.normalize(words))
+
+
+def test_constants_of_clip_and_dino():
+    """x / (1 + e^(-1.702 x)) by hand. Differences this small do not show in features of random weights."""
+    x = torch.tensor([-1.0, 1.0], dtype=torch.double)
+    assert vision_transformer.QuickGELU()(x).tolist() == pytest.approx([-0.154204, 0.845796], abs=1e-6)
+    for name, eps in (("small_vit", 1e-6), ("small_clip", 1e-5)):
+        norms = [m for m in make(SMALL[name][0], 32).modules() if isinstance(m, nn.LayerNorm)]
+        assert {norm.eps for norm in norms} == {eps}
