@@ -45,7 +45,13 @@ TINY_IMAGENET = {"image_size": 32}
 class AdversarialTraining(Method):
     """AT: min over the weights of CE(R(x_adv), y) (Madry et al. 2018, arXiv 1706.06083).
 
-    The arguments are many because each of them is a name that overrides can use.
+    Symbols:
+        - R: the network that is to become robust; R(x) are its logits.
+        - x_adv: the attacked image, which differs from x by at most ``epsilon`` in each value.
+        - m_y: the margin of RoBal on the logits, 0 unless ``cosine`` is set.
+        - tau: strength of the logit adjustment; 0 does not use the counts, 1 is Balanced Softmax.
+        - alpha, beta: weights of the further parts, which are settings.
+        - p_clean, p_adv: softmax(R(x)) and softmax(R(x_adv)).
 
     Args:
         epsilon: l_inf radius of the training attack, on images in [0, 1].

@@ -28,6 +28,7 @@ class CrossEntropy(Method):
     label = "cross-entropy"
 
     def loss(self, batch: Batch) -> Tensor:
+        # L = CE(z, y)
         return F.cross_entropy(self.network(batch.x).float(), batch.y)
 
 
@@ -112,7 +113,8 @@ def effective_weights(counts: Tensor, cb_beta: float) -> Tensor:
     """
     if not 0 <= cb_beta < 1:
         raise InputError(f"cb_beta must lie in [0, 1); got {cb_beta}.")
-    # eq. 2: E_n = (1 - beta^n) / (1 - beta); weights 1 / E_n, scaled to mean 1
+    # eq. 2: E_n = (1 - beta^n) / (1 - beta)
+    # w_y = 1 / E_n, n = n_y, scaled to mean 1
     weights = (1 - cb_beta) / (1 - cb_beta ** counts.double())
     weights = torch.where(counts > 0, weights, 0)
     return (weights / weights.mean()).float()
@@ -122,6 +124,11 @@ class Reweighting(Method):
     """Cross-entropy weighted by the inverse effective number of images (Cui et al. 2019, arXiv 1901.05555).
 
     The weighted sum is divided by the sum of the weights in the batch, as in the code of LDAM-DRW.
+
+    Symbols:
+        - w_y: weight of class y.
+        - E_n: effective number of n images.
+        - beta: the setting ``cb_beta``.
 
     Args:
         cb_beta: in [0, 1); 0 weighs all classes alike, towards 1 the weights approach 1/n_y.
@@ -138,6 +145,7 @@ class Reweighting(Method):
         self.register_buffer("weights", effective_weights(counts, cb_beta), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:
+        # L = sum_b w_y CE(z, y) / sum_b w_y
         return F.cross_entropy(self.network(batch.x).float(), batch.y, weight=self.weights)
 
 
@@ -147,6 +155,9 @@ class Focal(Reweighting):
     Lin et al. and Cui et al. put it on one sigmoid a class; the tables on long-tailed CIFAR, since LDAM-DRW, put it on
     the softmax, with gamma 1. Their code takes p_y from the weighted loss, p_y^w; here it is the probability itself,
     and the sum is divided by the weights in the batch as in :class:`Reweighting`.
+
+    Symbols:
+        - gamma: how much less an easy image counts, a setting.
 
     Args:
         gamma: at least 0; 0 is cross-entropy.
@@ -166,7 +177,7 @@ class Focal(Reweighting):
         log_p = -F.cross_entropy(self.network(batch.x).float(), batch.y, reduction="none")
         # the slope of (1 - p)^gamma has no bound at p = 1 if gamma < 1
         miss = (-log_p.expm1()).clamp(min=1e-6)
-        # sum_b w_y (1 - p_y)^gamma (-log p_y) / sum_b w_y
+        # L = sum_b w_y (1 - p_y)^gamma (-log p_y) / sum_b w_y
         weights = self.weights[batch.y]
         return (weights * miss**self.gamma * -log_p).sum() / weights.sum()
 
@@ -208,6 +219,7 @@ class DeferredReweighting(Reweighting):
 
     def loss(self, batch: Batch) -> Tensor:
         weights = self.weights if self.phase(batch.progress) else None
+        # L = sum_b w_y CE(z, y) / sum_b w_y, where all w_y are 1 until ``drw_start`` of the epochs are over
         return F.cross_entropy(self.training_logits(batch), batch.y, weight=weights)
 
     def training_logits(self, batch: Batch) -> Tensor:
@@ -247,6 +259,10 @@ class BalancedSoftmax(Method):
 class LogitAdjustment(Method):
     """Logit adjustment (Menon et al. 2021, arXiv 2007.07314), in both of its forms.
 
+    Symbols:
+        - tau: strength of the adjustment, a setting.
+        - b_k: bias of class k.
+
     Args:
         tau: > 0, strength of the adjustment; 1 is consistent for balanced error.
         form: ``"posthoc"`` (eq. 9) trains with cross-entropy and subtracts tau log pi at test time; ``"loss"``
@@ -272,11 +288,15 @@ class LogitAdjustment(Method):
 
     def logits(self, x: Tensor) -> Tensor:
         z = self.network(x)
+        # z_k = w_k f + b_k - tau log(n_k / N)
         return z - self.shift if self.form == "posthoc" else z
 
 
 class TauNormalization(CrossEntropy):
     """tau-normalisation (Kang et al. 2020, arXiv 1910.09217): cross-entropy, then shorter head weights.
+
+    Symbols:
+        - tau: 0 leaves the rows as they are, 1 gives all the length 1; a setting.
 
     Args:
         tau: >= 0; 0 leaves the weights alone, 1 makes them all of length 1.
@@ -292,6 +312,7 @@ class TauNormalization(CrossEntropy):
         self.tau = check_weight("tau", tau)
 
     def logits(self, x: Tensor) -> Tensor:
+        # z_k = w_k f / |w_k|^tau
         return F.linear(self.network.features(x), tau_normalized(self.network.classifier.weight, self.tau))
 
 

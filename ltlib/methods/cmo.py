@@ -26,6 +26,9 @@ from ltlib.models import Network
 class CMO(DeferredReweighting):
     """CE-DRW or Balanced Softmax on images onto which patches of rare classes are pasted.
 
+    Symbols:
+        - y_rare: the class of the rare image from which the patch comes.
+
     Paper against code:
         - The paper pastes onto every batch. The code does so with probability one half, and not in the first four and
           the last three epochs.

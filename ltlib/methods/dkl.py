@@ -112,6 +112,13 @@ class DKL(AdversarialTraining):
     The weights of the squared error are the mean prediction of the image's class, to the power gamma. The arguments are
     many because each of them is a name that overrides can use.
 
+    Symbols:
+        - wMSE: the weighted squared error of all differences between two logits.
+        - w: weights of the classes in it; w_y are the mean prediction of class y to the power ``gamma``.
+        - alpha, beta: weights of the two parts, settings.
+        - first, second: the two logits, and p_first and p_second their softmax.
+        - stop: no gradient goes to what is inside.
+
     Paper against code:
         - The code normalises the squared error over a batch, so images with even weights count more.
         - The attack has 2 steps in the first fifty epochs, then 3, 4 and 5. Here it has 5 throughout.
@@ -180,6 +187,14 @@ class DKLDistillation(Method):
 
     The teacher's predictions of a whole class are steadier than those of one rare image, so the class means weigh the
     squared error.
+
+    Symbols:
+        - wMSE: the weighted squared error of all differences between two logits.
+        - w: weights of the classes in it; w_y are the mean prediction of class y to the power ``gamma``.
+        - alpha, beta: weights of the two parts, settings.
+        - first, second: the two logits, and p_first and p_second their softmax.
+        - stop: no gradient goes to what is inside.
+        - p_teacher: softmax of the teacher's logits.
 
     Paper against code:
         - Released are scripts for ImageNet-LT only. Their teacher there is a ResNeXt-101 that was trained before.

@@ -123,6 +123,12 @@ class ETF(Method):
     The logits are cosines, within [-1, 1], so their softmax is close to uniform. The confidence is then far below the
     accuracy. A ``scale`` above 1 raises it and leaves the accuracy as it is.
 
+    Symbols:
+        - h: the features, of length 1.
+        - m_y: row y of the fixed frame M, of length 1.
+        - E_W, E_H: squared lengths of the rows and of the features.
+        - L_DR: the loss, called dot regression.
+
     Paper against code:
         - The code has a BatchNorm before the length of the features is taken away. The paper does not mention it.
         - For CIFAR-100 and ImageNet-LT the code has wider networks than usual, with 128 and 4,096 features. Here

@@ -37,6 +37,10 @@ class LabelOverSmooth(TwoStage):
     that was trained with a weak decay has much larger gaps. At a high rate the second stage then loses what separates
     the classes before it gets there, so ``lr_factor`` must fit the first stage.
 
+    Symbols:
+        - delta: the setting ``over_smooth``.
+        - q: the smoothed label.
+
     Paper against code:
         - The released script is for CIFAR-100-LT only. The recipe of CIFAR-10-LT here is the same.
         - The script for the second stage has a delta of 0 as its default. The README calls it with 0.98.

@@ -31,6 +31,11 @@ class Guided(AdversarialTraining):
 
     The released code is ``attack="kl"``, ``companion="trades"``.
 
+    Symbols:
+        - T: the natural network; T(x) are its logits of the clean image.
+        - alpha: weight of the companion: 0 in LBGAT0, 6 in LBGAT6.
+        - natural_tau: strength of the logit adjustment of T, a setting; 0 does not use the counts n.
+
     Args:
         natural: T, a key of ``ltlib.models.BACKBONES``.
         alpha: weight of the companion, at least 0.
@@ -87,6 +92,7 @@ class Guided(AdversarialTraining):
 
     def combine(self, z_adv: Tensor, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """The training loss from R(x_adv), R(x) and T(x), logits (B, K) each, and the labels."""
+        # L = MSE(R(x_adv), T(x)) + alpha KL(p_clean || p_adv)
         total = self.guide(z_adv, t)
         if self.alpha:
             total = total + self.alpha * self.accompany(z_adv, z)

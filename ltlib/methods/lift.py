@@ -26,6 +26,12 @@ STARTS = ("class_mean", "text", "random")
 class LIFTHead(Method):
     """A cosine classifier, trained with the logit-adjusted loss, which starts from class means or from words.
 
+    Symbols:
+        - w_k: row k of the classifier.
+        - m_k: mean feature of class k.
+        - s: the setting ``scale``.
+        - tau: strength of the logit adjustment, a setting.
+
     Paper against code:
         - The paper and its code adapt the network by AdaptFormer. Here only the classifier is added.
         - The paper averages predictions over shifted crops of a test image. Here each image is seen once.

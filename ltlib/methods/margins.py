@@ -73,8 +73,17 @@ def with_margin(z: Tensor, y: Tensor, margin: Tensor) -> Tensor:
 class LDAM(DeferredReweighting):
     """LDAM-DRW: label-distribution-aware margins, then re-weighting (Cao et al. 2019, arXiv 1906.07413).
 
-    The released code evaluates the cosines without their scale: the same accuracy, another calibration. Here the
-    scale of the training stays.
+    The margin is wide where images are few. Late in training the loss is also weighted by the counts.
+
+    Symbols:
+        - cos_k: cosine of the features to row k of the classifier.
+        - s: the setting ``scale``.
+        - m_y: the margin of class y, ``max_margin`` for the rarest and narrower for the others.
+        - C: the constant that gives the rarest class ``max_margin``.
+
+    Paper against code:
+        - The released code evaluates the cosines without their scale, which changes the calibration and not the
+          accuracy. Here the scale of the training stays.
 
     Args:
         max_margin: m of the rarest class, at least 0, on the cosine.

@@ -49,6 +49,7 @@ def smoothing(counts: Tensor, head: float, tail: float, shape: str = "concave", 
     # r = (N_y - N_K) / (N_1 - N_K): 1 for the head, 0 for the tail
     r = (n - n.min()) / (n.max() - n.min()).clamp(min=1e-12)
     if shape == "concave":
+        # eps_y = tail + (head - tail) sin(pi r / 2)
         eps = tail + (head - tail) * torch.sin(math.pi * r / 2)
     elif shape == "convex":
         eps = head + (head - tail) * torch.sin(1.5 * math.pi + math.pi * r / 2)
@@ -110,6 +111,13 @@ class TwoStage(Method):
 
     Stage 2 trains z = diag(s)(r W + dW)^T f(x) on frozen features f: the subclasses choose r, dW and s. The arguments
     are many because each of them is a name that overrides can use.
+
+    Symbols:
+        - s: the scale, one number per class, which is 1 unless the method learns it.
+        - eps_y: how much of the label of class y is spread over the classes, between ``tail`` and ``head``.
+        - head, tail: the settings ``smooth_head`` and ``smooth_tail``.
+        - N_y: training images of class y; N_1 is that of the most frequent class, N_K of the rarest.
+        - r: how frequent class y is, from 0 for the rarest to 1 for the most frequent.
 
     Args:
         mixup_alpha: of mixup in stage 1; 0 trains without.

@@ -20,6 +20,10 @@ class NearestClassMean(Method):
 
     The images are then seen once more, without learning, which gives the loss of the means.
 
+    Symbols:
+        - m_k: mean feature of class k.
+        - s: the setting ``scale``.
+
     Args:
         scale: of the cosines, above 0. It changes the confidence and not the predicted class; 25 is LIFT's.
 

@@ -137,7 +137,13 @@ class ConvolutionBranches(nn.Module):
 class ResLT(Method):
     """Residual branches over nested sets of classes.
 
-    The arguments are many because each of them is a name that overrides can use.
+    Symbols:
+        - j: a branch, one of J; in the paper they are H, M and T.
+        - z_j: logits of branch j; z_jb are those of image b. Their sum over j is evaluated.
+        - S_j: the classes that branch j learns. H learns all, and each set contains the next.
+        - m_j: 1 for an image whose class branch j learns, otherwise 0.
+        - L_ind, L_fus: the loss of the branches on their own classes, and that of the sum of their logits.
+        - beta: weight of the first against the second, a setting.
 
     Paper against code:
         - On CIFAR a branch is one BatchNorm instead of a 1x1 convolution (``transform``).
@@ -264,6 +270,7 @@ class ResLT(Method):
         """The loss of branch logits (J, B, K) and labels (B,), a scalar."""
         own = specialisation(z + self.own_prior, y, self.sets, self.clip).sum()
         fused = F.cross_entropy(z.sum(0) + self.prior, y)
+        # L_fus = CE(sum_j z_j, y)
         # L = beta L_ind + (1 - beta) L_fus
         return self.beta * own + (1 - self.beta) * fused
 

@@ -66,6 +66,16 @@ class RIDE(LDAM):
 
     Until the weights of LDAM-DRW enter, all classes have the temperature 1 in the diversity term.
 
+    Symbols:
+        - z_e: logits of expert e.
+        - p, p_e: the softmax, of expert e; p_mean is that of the mean logits.
+        - D: how far the experts differ.
+        - w: weight of D, the setting ``diversity_weight``.
+        - T: temperatures of the classes; T_k is that of class k.
+        - factor: the setting ``temperature_factor``.
+        - s: the setting ``scale``.
+        - m_y: the margin of LDAM-DRW.
+
     Paper against code:
         - The paper routes an image to further experts only if the first are not confident. This is a separate training
           that saves time, and is left out here: all experts predict every image.

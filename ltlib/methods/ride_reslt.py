@@ -34,6 +34,9 @@ class BranchedExpert(nn.Module):
 class RIDEResLT(ResLT):
     """sum_e L_ResLT(z_e, y) over experts e that share the first stage of a ResNet.
 
+    Symbols:
+        - z_e: logits of the branches of expert e.
+
     Paper against code:
         - The released code has this for ImageNet-LT (ResNeXt-50) and iNaturalist, where two stages are shared. Here a
           CIFAR ResNet shares its first stage, as :class:`~ltlib.methods.ride.RIDE` does, and the branches are those of

@@ -34,6 +34,11 @@ class RoBal(AdversarialTraining):
     The other one, RoBal-N on CIFAR-10-LT, is ``tau_margin=0, tau=1.2, tau_evaluation=0.1``. On CIFAR-100-LT it is
     ``regulariser=3, margin=0.2, cosine_gamma=0.03125, tau_evaluation=1.5``.
 
+    Symbols:
+        - c: cosines of the features of an image to the rows of the classifier.
+        - s: their scale, the setting ``cosine``.
+        - m_y: the margin of class y, which is wider for frequent classes.
+
     Paper against code:
         - The attack and the regulariser of the released code see the bare cosines, and only the cross-entropy their
           scale. So do ours. What we evaluate is s c_k throughout; the code evaluates RoBal-R on CIFAR-10 without s.
@@ -103,7 +108,7 @@ class RoBal(AdversarialTraining):
         z = robust(batch.x)
         with torch.no_grad():  # the logits of x_adv again, the same
             robust(x_adv)
-        # CE(s (c(x_adv) - m_y) + tau log pi, y) + 6 KL(softmax c(x) || softmax c(x_adv)), gradients through both c
+        # CE(s (c(x_adv) - m_y) + tau log n_k, y) + 6 KL(softmax c(x) || softmax c(x_adv)), gradients through both c
         pairing = kl_to_clean(z_adv / self.scale, z / self.scale).mean()
         return self.label_loss(z_adv, batch.y) + self.regulariser * pairing
 

@@ -56,7 +56,7 @@ def balanced_binary(z: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     true = log_p.gather(1, y[:, None]).squeeze(1)
     # log(1 - p_i); where p_i rounds to 1 the slope has no bound
     others = torch.log1p(-log_p.exp().clamp(max=1 - 2**-24))
-    # w_y / K (-log p_y - sum_{i != y} log(1 - p_i))
+    # L = w_y / K (-log p_y - sum_{i != y} log(1 - p_i))
     each = -true - (others.sum(1) - others.gather(1, y[:, None]).squeeze(1))
     return (weights[y] * each).mean() / z.shape[1]
 
@@ -64,7 +64,11 @@ def balanced_binary(z: Tensor, y: Tensor, weights: Tensor) -> Tensor:
 class WeightBalancing(TwoStage):
     """Cross-entropy with a strong decay, then the classifier again with MaxNorm, decay and class-balanced weights.
 
-    The arguments are many because each of them is a name that overrides can use.
+    Symbols:
+        - w_y, E_n, beta: weight of class y in the loss, effective number of n images, and the setting ``cb_beta``.
+        - w_k: row k of the classifier.
+        - delta: the longest length that a row can have.
+        - threshold: the setting of this name, from 0 to 1.
 
     Paper against code:
         - The code projects the rows once after each epoch. Here they are projected after each step, as in the paper.
