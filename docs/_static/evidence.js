@@ -105,7 +105,7 @@
     );
     for (const pair of row.papers)
       box.append(
-        element("p", {}, `${pair.paper}, ${pair.method}: ${percent(pair.value)}; ours is ${pair.difference > 0 ? "+" : ""}${(100 * pair.difference).toFixed(1)} points apart. `,
+        element("p", {}, `${pair.paper}, ${pair.method}: ${percent(pair.value)}; ours is ${(100 * Math.abs(pair.difference)).toFixed(1)} points ${pair.difference > 0 ? "higher" : "lower"}. `,
           pair.why ? `The two differ: ${pair.why}. ` : "", `Source: ${pair.source} (${pair.verified === "yes" ? "read" : "not verified"}).`),
       );
     const pictures = element("div", { class: "evidence-pictures" });

@@ -1,4 +1,6 @@
-"""Progress that suits its reader: one line that moves in JupyterLab, one line an epoch everywhere else.
+"""Progress that suits its reader: one line that moves in JupyterLab, one line per epoch everywhere else.
+
+A terminal also shows the time left. A log file does not, so that the logs of equal runs are equal.
 
 The moving line is plain text in one output cell, so that a saved notebook keeps its last state and nothing else.
 """
@@ -24,7 +26,7 @@ class Progress:
         if self.handle is not None:
             self.handle.update(_Text(self.bar(record)))
         else:
-            print(self.line(record), flush=True)
+            print(self.line(record) + (f"  {self.left()}" if sys.stdout.isatty() else ""), flush=True)
 
     def line(self, record: dict) -> str:
         """``cross_entropy  epoch 12/40  lr 0.1  loss 0.512  test 71.2 %``"""
@@ -39,8 +41,14 @@ class Progress:
     def bar(self, record: dict) -> str:
         """The line with a bar and the time left."""
         filled = round(24 * self.done / self.epochs)
-        left = (time.monotonic() - self.started) / (self.done - self.first) * (self.epochs - self.done)
-        return f"{'█' * filled}{'░' * (24 - filled)}  {self.line(record)}  {left:.0f} s left"
+        return f"{'█' * filled}{'░' * (24 - filled)}  {self.line(record)}  {self.left()}"
+
+    def left(self) -> str:
+        """``14 s left``, by the mean time of the epochs so far; in minutes or hours where it is long."""
+        seconds = (time.monotonic() - self.started) / (self.done - self.first) * (self.epochs - self.done)
+        if seconds < 120:
+            return f"{seconds:.0f} s left"
+        return f"{seconds / 60:.0f} min left" if seconds < 7200 else f"{seconds / 3600:.1f} h left"
 
 
 class Board:

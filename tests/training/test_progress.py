@@ -14,6 +14,16 @@ def test_one_line_an_epoch(capsys, monkeypatch):
     assert capsys.readouterr().out == "mixup  epoch 3/10  lr 0.1  loss 0.512  validation 50.0%  test 71.2%\n"
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(2, "14 s"), (60, "7 min"), (1200, "2.3 h")])
+def test_a_terminal_shows_the_time_left(capsys, monkeypatch, seconds, left):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    shown = progress.Progress("mixup", epochs=10, done=2)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: shown.started + seconds)
+    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True, raising=False)
+    shown(RECORD)  # one epoch of this length, seven are left
+    assert capsys.readouterr().out.endswith(f"test 71.2%  {left} left\n")
+
+
 def test_one_moving_line_in_jupyterlab(capsys, monkeypatch):
     shown = []
     handle = types.SimpleNamespace(update=shown.append)
