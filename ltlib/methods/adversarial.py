@@ -45,6 +45,8 @@ TINY_IMAGENET = {"image_size": 32}
 class AdversarialTraining(Method):
     """AT: min over the weights of CE(R(x_adv), y) (Madry et al. 2018, arXiv 1706.06083).
 
+    The arguments are many because each of them is a name that overrides can use.
+
     Symbols:
         - R: the network that is to become robust; R(x) are its logits.
         - x_adv: the attacked image, which differs from x by at most ``epsilon`` in each value.

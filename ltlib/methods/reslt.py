@@ -137,6 +137,8 @@ class ConvolutionBranches(nn.Module):
 class ResLT(Method):
     """Residual branches over nested sets of classes.
 
+    The arguments are many because each of them is a name that overrides can use.
+
     Symbols:
         - j: a branch, one of J; in the paper they are H, M and T.
         - z_j: logits of branch j; z_jb are those of image b. Their sum over j is evaluated.

@@ -64,6 +64,8 @@ def balanced_binary(z: Tensor, y: Tensor, weights: Tensor) -> Tensor:
 class WeightBalancing(TwoStage):
     """Cross-entropy with a strong decay, then the classifier again with MaxNorm, decay and class-balanced weights.
 
+    The arguments are many because each of them is a name that overrides can use.
+
     Symbols:
         - w_y, E_n, beta: weight of class y in the loss, effective number of n images, and the setting ``cb_beta``.
         - w_k: row k of the classifier.

@@ -37,6 +37,8 @@ COMPUTING = ("stages", "loss", "logits")
 MOST_OF_ONE_PAPER = 3  # methods in one file; a file of more is a collection
 METRICS = ("accuracy", "accuracy few", "ECE", "robust accuracy")
 HEADINGS = ("Args", "Raises", "Returns", "Attributes", "Paper against code", "Symbols")
+# A reason that code must give, and no part of the idea.
+REASON = re.compile(r"The arguments are many because [^.]*\.")
 # Symbols that mean the same in all methods, by their name without the index. A method's own meaning comes first.
 SHARED = {
     "L": "the loss that is trained.",
@@ -139,7 +141,7 @@ def _sections(doc: str) -> dict[str, list[str]]:
         if first.rstrip(":") in HEADINGS and first.endswith(":"):
             heading, block = first.rstrip(":"), rest
         text = " ".join(block.split()).removeprefix("* ").removeprefix("- ")
-        text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
+        text = REASON.sub("", re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")).strip()
         if text:
             found.setdefault(heading, []).append(text)
     return found
