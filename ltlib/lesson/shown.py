@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from ltlib.errors import InputError
 from ltlib.results.formats import as_text, cell
 
-NUMBER = re.compile(r"[-+±]?[\d.,]+ ?%?(?: ± [\d.]+ ?%)?|-")
+# A number, one with its spread or your own beside it, a range, or none.
+NUMBER = re.compile(r"[-+±]?[\d.,]+ ?%?(?: ± [\d.]+ ?%)?(?: to -?[\d.]+ ?%| \(-?[\d.]+ ?%\))?|-")
 WIDTH = 100  # letters of a line of text that a page of the web book shows whole
 # The styles are in the tags, because a style sheet would not survive GitHub. Rules and shading take no colour of the
 # page, so they are legible on a dark one.
-RULE = "border:0;border-bottom:1px solid rgba(128,128,128,0.45)"
-SHAPE = "padding:0.25em 0.7em;vertical-align:top;line-height:1.3"
+RULE = "border-bottom:1px solid rgba(128,128,128,0.45)"
+SHAPE = "padding:0.25em 0.7em"
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,12 @@ def table(rows: Sequence[Mapping[str, object]]) -> Shown:
     sides = ["right" if all(map(NUMBER.fullmatch, column)) else "left" for column in zip(*texts, strict=True)]
     head = "".join(_cell("th", name, side) for name, side in zip(rows[0], sides, strict=True))
     body = "".join(
-        f"<tr>{''.join(_cell('td', text, side) for text, side in zip(line, sides, strict=True))}</tr>" for line in texts
+        f'<tr style="{RULE}">{"".join(_cell("td", text, side) for text, side in zip(line, sides, strict=True))}</tr>'
+        for line in texts
     )
     style = "border-collapse:collapse;font-size:0.9em;margin:0;max-width:100%"
     return Shown(
-        f'<div style="overflow-x:auto"><table style="{style}"><thead><tr>{head}</tr></thead>'
+        f'<div style="overflow-x:auto"><table style="{style}"><thead><tr style="{RULE}">{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>",
         as_text(rows),
     )
@@ -73,4 +75,4 @@ def folded(title: str, text: str) -> Shown:
 
 def _cell(tag: str, text: str, side: str) -> str:
     nowrap = ";white-space:nowrap" if side == "right" and tag == "td" else ""
-    return f'<{tag} style="{RULE};{SHAPE};text-align:{side}{nowrap}">{html.escape(text)}</{tag}>'
+    return f'<{tag} style="{SHAPE};text-align:{side}{nowrap}">{html.escape(text)}</{tag}>'

@@ -46,15 +46,15 @@ def smoothing(counts: Tensor, head: float, tail: float, shape: str = "concave", 
     """
     check_smoothing(head, tail, shape, power)
     n = counts.double()
-    # r = (N_y - N_K) / (N_1 - N_K): 1 for the head, 0 for the tail
-    r = (n - n.min()) / (n.max() - n.min()).clamp(min=1e-12)
+    # u = (N_y - N_K) / (N_1 - N_K): 1 for the head, 0 for the tail
+    u = (n - n.min()) / (n.max() - n.min()).clamp(min=1e-12)
     if shape == "concave":
-        # eps_y = tail + (head - tail) sin(pi r / 2)
-        eps = tail + (head - tail) * torch.sin(math.pi * r / 2)
+        # eps_y = tail + (head - tail) sin(pi u / 2)
+        eps = tail + (head - tail) * torch.sin(math.pi * u / 2)
     elif shape == "convex":
-        eps = head + (head - tail) * torch.sin(1.5 * math.pi + math.pi * r / 2)
+        eps = head + (head - tail) * torch.sin(1.5 * math.pi + math.pi * u / 2)
     else:
-        eps = tail + (head - tail) * r ** (power if shape == "power" else 1.0)
+        eps = tail + (head - tail) * u ** (power if shape == "power" else 1.0)
     return eps.float()
 
 
@@ -117,7 +117,7 @@ class TwoStage(Method):
         - eps_y: how much of the label of class y is spread over the classes, between ``tail`` and ``head``.
         - head, tail: the settings ``smooth_head`` and ``smooth_tail``.
         - N_y: training images of class y; N_1 is that of the most frequent class, N_K of the rarest.
-        - r: how frequent class y is, from 0 for the rarest to 1 for the most frequent.
+        - u: how frequent class y is, from 0 for the rarest to 1 for the most frequent.
 
     Args:
         mixup_alpha: of mixup in stage 1; 0 trains without.

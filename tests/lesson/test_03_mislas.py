@@ -1,13 +1,17 @@
 """Exercises and figures of lesson 03."""
 
 import math
+import re
 
+import nbformat
 import numpy as np
 import pytest
 
 from ltlib import paths
 from ltlib.data.longtail import shot_groups
 from ltlib.errors import InputError
+from ltlib.experiments.experiment import command
+from ltlib.launch.sweep_file import read_sweep
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 from ltlib.results import records
@@ -109,3 +113,70 @@ def test_the_shape_of_the_smoothing_changes_calibration_and_hardly_accuracy():
     assert all(abs(row["accuracy"] - rows["no smoothing"]["accuracy"]) < 0.005 for row in little)
     assert min(little, key=lambda row: row["ECE"])["label"] == "concave, head 0.1"
     assert all(row["ECE"] < rows["no smoothing"]["ECE"] for row in little)
+
+
+@pytest.fixture(scope="module")
+def ablation():
+    """Measure -> label -> one value per seed, of the study that the lesson compares its own runs with."""
+    by_label = records.by_label(records.read("mislas_glyphs"))
+    assert all(sorted(record.seed for record in found) == [0, 1, 2] for found in by_label.values())
+    card = {label: [r.metrics for r in sorted(found, key=lambda r: r.seed)] for label, found in by_label.items()}
+    return {
+        "accuracy": {label: [c["accuracy"] for c in cards] for label, cards in card.items()},
+        "few": {label: [c["groups"]["papers"]["few"]["accuracy"] for c in cards] for label, cards in card.items()},
+        "ECE": {label: [c["ece"] for c in cards] for label, cards in card.items()},
+        "confidence - accuracy": {label: [c["confidence_gap"] for c in cards] for label, cards in card.items()},
+    }
+
+
+def test_the_sweep_trains_the_ablation():
+    file = paths.project() / "notebooks" / "sweeps" / "mislas_ablation.yaml"
+    stored = sorted(record.command for record in records.read("mislas_glyphs"))
+    assert sorted(command(experiment) for experiment in read_sweep(file).experiments) == stored
+
+
+def test_second_stages_of_a_seed_share_their_first_stage():
+    found = records.read("mislas_glyphs")
+    first = {(r.method, r.seed): r.id for r in found if r.method in ("cross_entropy", "mixup")}
+    for record in found:
+        if "stage1" in record.hyperparameters:
+            plain = record.label in ("cRT", "LWS")
+            assert record.hyperparameters["stage1"] == first["cross_entropy" if plain else "mixup", record.seed]
+
+
+def test_printed_comparisons_hold_the_means_of_the_study(ablation):
+    cells = nbformat.read(paths.project() / "notebooks/03_mislas.ipynb", as_version=4).cells
+    tables = [
+        cell.outputs[0].data["text/plain"] for cell in cells if re.search(r"^compare\(", cell.source, re.MULTILINE)
+    ]
+    assert len(tables) == 3
+    for table in tables:
+        head, _, *lines = table.splitlines()
+        names = [name for name in ablation if f"{name} (here)" in head]
+        for line in lines:
+            label, *printed = re.split(r"\s{2,}", line)
+            for name, text in zip(names, printed, strict=True):
+                values = ablation[name][label]
+                assert text.startswith(f"{np.mean(values):.1%} ± {np.std(values, ddof=1):.1%} ("), (label, name)
+
+
+def test_what_the_text_says_of_mixup_and_of_the_ablation(ablation):
+    accuracy, few, ece = (
+        {label: np.array(values) for label, values in ablation[name].items()} for name in ("accuracy", "few", "ECE")
+    )
+    for balanced in ("cRT", "LWS"):  # "find the tail", "a lower ECE on the mixed representation"
+        assert (few[balanced] > few["cross-entropy"] + 0.1).all()
+        assert (ece[f"{balanced} + mixup"] < ece[balanced]).all()
+    assert (accuracy["mixup"] < accuracy["cross-entropy"]).all()
+    lost = {name: (accuracy[name] - accuracy[f"{name} + mixup"]).mean() for name in ("cRT", "LWS")}
+    assert lost["LWS"] > lost["cRT"]  # "LWS suffers most"
+    shifted, fixed, kept = "LWS + mixup + shifted BN", "LWS + mixup", "MiSLAS without smoothing"
+    assert abs(accuracy[shifted].mean() - accuracy[fixed].mean()) < accuracy[fixed].std(ddof=1)  # "changes little"
+    assert (accuracy[kept] > accuracy[shifted]).all()  # "bring back the accuracy"
+    assert (ece["MiSLAS"] < ece[kept]).all()
+    assert abs(accuracy["MiSLAS"].mean() - accuracy[kept].mean()) < accuracy[kept].std(ddof=1)
+    assert min(set(ece) - {"cRT + mixup"}, key=lambda label: ece[label].mean()) == "MiSLAS"
+    assert (few["MiSLAS"] > few["cross-entropy"] + 0.2).all()  # "far above"
+    assert (accuracy["cRT"] > accuracy["MiSLAS"]).all()  # "a higher accuracy with every seed"
+    assert abs(accuracy["cRT + mixup"].mean() - accuracy["MiSLAS"].mean()) < accuracy["MiSLAS"].std(ddof=1)
+    assert ece["cRT + mixup"].mean() < ece["MiSLAS"].mean()

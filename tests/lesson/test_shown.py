@@ -27,6 +27,18 @@ def test_a_table_prints_fractions_in_per_cent_and_puts_numbers_to_the_right():
     ]
 
 
+@pytest.mark.parametrize("number", ["3.0% ± 1.9%", "-14.1% to 20.1%", "80.4% ± 2.1% (82.6%)", "1,236", "-"])
+def test_a_number_with_what_belongs_to_it_stays_in_one_line(number):
+    (cell,) = re.findall(r"<td [^>]*>", shown.table([{"mean": number}]).html)
+    assert "white-space:nowrap" in cell
+
+
+@pytest.mark.parametrize("text", ["accuracy few", "3 to many", "a (3%)"])
+def test_a_text_can_be_broken(text):
+    (cell,) = re.findall(r"<td [^>]*>", shown.table([{"mean": text}]).html)
+    assert "white-space:nowrap" not in cell
+
+
 def test_what_a_file_says_is_no_tag():
     made = shown.table([{"<b>": "<script>"}]).html + shown.folded("<i>", "<script>").html
     assert "<script>" not in made

@@ -50,7 +50,7 @@ def test_equations_and_papers_come_from_the_code():
 def test_the_card_of_mislas_has_the_loss_of_stage_2_and_its_factors():
     found = cards.card("mislas", [])
     assert "(1 - eps_y) (-log p_y) + eps_y * mean(-log p_i)" in found.equations
-    assert "eps_y = tail + (head - tail) sin(pi r / 2)" in found.equations
+    assert "eps_y = tail + (head - tail) sin(pi u / 2)" in found.equations
     assert "smoothing              eps_y = tail" in cards.as_markdown(found)
 
 

@@ -17,7 +17,7 @@ def _verify_concave_smoothing(answer) -> None:
         return
     hints = {
         "That is the linear shape; bend it with a sine.": [0.4, 0.25, 0.1],
-        "Head and tail are exchanged: r is 1 for the most frequent class.": right[::-1],
+        "Head and tail are exchanged: u is 1 for the most frequent class.": right[::-1],
         "The sine is multiplied by head; it must be multiplied by head - tail.": 0.1
         + 0.4 * np.sin(math.pi / 2 * np.array([1, 0.5, 0])),
     }
@@ -30,12 +30,12 @@ def _verify_concave_smoothing(answer) -> None:
 
 @exercise(_verify_concave_smoothing)
 def concave_smoothing(counts, head, tail):
-    """The smoothing of each class: tail + (head - tail) sin(pi r / 2).
+    """The smoothing of each class: tail + (head - tail) sin(pi u / 2).
 
-    r runs from 0 for the smallest of counts (K,) to 1 for the largest; returns shape (K,).
+    u runs from 0 for the smallest of counts (K,) to 1 for the largest; returns shape (K,).
     """
-    r = (counts - counts.min()) / (counts.max() - counts.min())
-    return tail + (head - tail) * np.sin(np.pi / 2 * r)
+    u = (counts - counts.min()) / (counts.max() - counts.min())
+    return tail + (head - tail) * np.sin(np.pi / 2 * u)
 
 
 def _verify_logit_gap(answer) -> None:

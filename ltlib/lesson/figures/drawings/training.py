@@ -120,7 +120,11 @@ def label_aware_smoothing(head: float = 0.3, counts: tuple[int, ...] = (500, 179
         ax.title.set_fontsize(9)
         ax.grid(axis="x", visible=False)
     axes[0].set_ylabel("target probability")
-    text = f"Targets of label-aware smoothing: the largest class moves {eps[0]:.2f} of its target, the smallest none."
+    text = (
+        f"Targets of label-aware smoothing in the form of the released code: {eps[0]:.2f} of the largest class's "
+        f"target is spread over all {classes} classes, so {1 - eps[0] + eps[0] / classes:.2f} remains. The smallest "
+        "keeps all."
+    )
     return Picture(figure, text)
 
 
