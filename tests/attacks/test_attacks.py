@@ -457,6 +457,24 @@ def test_official_package_with_few_classes_has_as_many_targets_as_there_are(pack
     assert name == ("AutoAttack" if targeted_dlr else "AutoAttack without APGD-T")
 
 
+def test_each_attack_of_the_command_line_has_the_settings_of_its_paper():
+    """Those of AutoAttack: 100 steps of APGD, 9 targets, FAB with 100 steps, 5000 queries of an unscaled Square, and 20
+    draws against random networks."""
+    parts = {name: attack for key in ATTACKS for name, attack in ATTACKS[key](0.1, "l2", 10).items()}
+    assert list(ATTACKS["ensemble"](0.1, "l2", 10)) == ["APGD-CE", "APGD-T", "Square"]
+    assert parts == {
+        "PGD-20": PGD(0.1, "l2", steps=20, step_size=0.01, loss="cross_entropy", start="uniform", restarts=1, draws=1),
+        "CW-20": PGD(0.1, "l2", steps=20, step_size=0.01, loss="margin", start="uniform", restarts=1, draws=1),
+        "APGD-CE": APGD(0.1, "l2", steps=100, loss="cross_entropy", restarts=1, targets=0, draws=1),
+        "APGD-T": APGD(0.1, "l2", steps=100, restarts=1, targets=9, draws=1),
+        "FAB-T": FAB(0.1, "l2", steps=100, targets=9),
+        "Square": Square(0.1, "l2", queries=5000, p_init=0.8, rescale=False),
+        "APGD-CE EOT-20": APGD(0.1, "l2", steps=100, loss="cross_entropy", restarts=1, targets=0, draws=20),
+        "APGD-DLR EOT-20": APGD(0.1, "l2", steps=100, loss="dlr", restarts=1, targets=0, draws=20),
+        "AutoAttack": Official(0.1, "l2"),
+    }
+
+
 def test_official_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install pyautoattack"):
