@@ -457,6 +457,21 @@ def test_official_package_with_few_classes_has_as_many_targets_as_there_are(pack
     assert name == ("AutoAttack" if targeted_dlr else "AutoAttack without APGD-T")
 
 
+def test_every_target_is_tried():
+    """Class 1 is the most likely other class and cannot be reached. Class 2 can, in a brighter image."""
+
+    def logits(images):
+        mean = images.mean((1, 2, 3)) - 0.5
+        return torch.stack([1 + 0 * mean, 0.9 + 0 * mean, 50 * mean, 0 * mean - 5], 1)
+
+    x, y = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, dtype=torch.long)
+    for make in (partial(APGD, 0.05, steps=20), partial(FAB, 0.05, steps=20)):
+        torch.manual_seed(0)
+        assert (logits(make(targets=1)(logits, x, y)).argmax(1) == 0).all()
+        for targets in (2, 9):
+            assert (logits(make(targets=targets)(logits, x, y)).argmax(1) == 2).all()
+
+
 def test_each_attack_of_the_command_line_has_the_settings_of_its_paper():
     """Those of AutoAttack: 100 steps of APGD, 9 targets, FAB with 100 steps, 5000 queries of an unscaled Square, and 20
     draws against random networks."""
