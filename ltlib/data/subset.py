@@ -5,8 +5,11 @@ train = ltlib.LongTailed(torchvision.datasets.CIFAR10("data", transform=...), im
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
-from typing import Protocol, cast
+from os import PathLike
+from typing import Protocol, SupportsFloat, SupportsIndex, cast
 
 import numpy as np
 from torch.utils.data import Dataset, Subset
@@ -44,12 +47,13 @@ class LongTailed(Subset):
             others, None if no sum is published for these settings.
 
     Raises:
-        InputError: the data set shows no labels, or cannot be made as long-tailed as asked.
+        InputError: the data set shows no labels or cannot be made as long-tailed as asked, or an argument is no number.
     """
 
     def __init__(
         self, dataset: Labelled, imbalance_factor: float, *, kind: str = "exponential", n_max: int = 0, seed: int = 0
     ):
+        _check(imbalance_factor, n_max, seed)
         labels = _labels(dataset)
         available = np.bincount(labels)
         possible = largest_n_max(available, imbalance_factor, kind)
@@ -67,11 +71,31 @@ class LongTailed(Subset):
         is_cifar10 = type(dataset).__name__ == "CIFAR10"
         self.published = self.sha256 == known if is_cifar10 and known else None
 
+    def __repr__(self) -> str:
+        most, fewest = self.counts.max(), self.counts.min()
+        name = type(self.dataset).__name__
+        return (
+            f"LongTailed: {len(self):,} images of {name}, {most:,} to {fewest:,} of each of {len(self.counts)} classes"
+        )
+
     def __getattr__(self, name: str):
         """``classes``, ``class_to_idx``, ``transform`` and the like are those of the whole data set."""
         if name.startswith("_") or name == "dataset":
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+def _check(imbalance_factor: object, n_max: object, seed: object) -> None:
+    """Raise :class:`InputError` unless these are numbers that a long tail can have."""
+    if isinstance(imbalance_factor, str) or not isinstance(imbalance_factor, SupportsFloat):
+        raise InputError(f"imbalance_factor is a number, such as 100; got {imbalance_factor!r}.")
+    if not math.isfinite(float(imbalance_factor)):
+        raise InputError(f"imbalance_factor is a finite number, such as 100; got {imbalance_factor}.")
+    for name, value, end in (("n_max", n_max, math.inf), ("seed", seed, 2**32)):
+        if not isinstance(value, SupportsIndex) or not 0 <= operator.index(value) < end:
+            raise InputError(
+                f"{name} is a whole number from 0{' to 2**32 - 1' if end == 2**32 else ''}; got {value!r}."
+            )
 
 
 def _labels(dataset: Labelled) -> np.ndarray:
@@ -86,10 +110,17 @@ def _labels(dataset: Labelled) -> np.ndarray:
             break
     else:
         found = [label for _, label in getattr(dataset, "samples", [])]
+    if isinstance(dataset, str | PathLike):
+        raise InputError(
+            f"LongTailed needs a data set and got the path {str(dataset)!r}: open it first, as in "
+            f"torchvision.datasets.ImageFolder(path)."
+        )
     labels = np.asarray(found)
     what = f"LongTailed needs the labels of {type(dataset).__name__} as integers 0, 1, 2, ... in .targets or .labels"
     if labels.ndim != 1 or len(labels) != len(dataset) or not len(labels):
-        raise InputError(f"{what}; found {labels.size} for {len(dataset)} images.")
+        raise InputError(
+            f"{what}; found {labels.size} for {len(dataset)} images. Set them, as in dataset.targets = [0, 1, ...]."
+        )
     if labels.dtype.kind not in "iu":
         raise InputError(f"{what}; found {labels.dtype}, such as {labels[0]!r}.")
     if labels.min() < 0 or labels.max() >= len(labels):

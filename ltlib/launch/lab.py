@@ -37,10 +37,16 @@ def lab(folder: str = "long-tail-lab", browser: bool = True) -> int:
         raise InputError("JupyterLab is not installed: pip install 'ltlib[notebooks]'.") from error
     # Runs and data are kept beside the lessons, whichever folder a notebook is started in.
     environment = {"LTLIB_RUNS": str(root / "runs"), "LTLIB_DATA": str(root / "data")} | os.environ
-    command = [sys.executable, "-m", "jupyter", "lab", f"--LabApp.default_url=/lab/tree/{FIRST}", *QUIET]
+    # Not "jupyter lab", which looks for a script: packages that another environment lends have none here.
+    command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{FIRST}", *QUIET]
     command += [] if browser else ["--no-browser"]
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # the only user of a container
-    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+    server = subprocess.Popen(command, cwd=root, env=environment)
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:  # the server gets Ctrl-C as well, and asks whether it shall stop
+            continue
 
 
 def copy_lessons(folder: Path) -> Path:

@@ -34,6 +34,7 @@ from ltlib.results.table import Row, table
 
 # Where a method computes what it trains and what it predicts; the functions that these call follow.
 COMPUTING = ("stages", "loss", "logits")
+WIDTH = 100  # characters of a line that a page of the book shows without scrolling
 MOST_OF_ONE_PAPER = 3  # methods in one file; a file of more is a collection
 METRICS = ("accuracy", "accuracy few", "ECE", "robust accuracy")
 HEADINGS = ("Args", "Raises", "Returns", "Attributes", "Paper against code", "Symbols")
@@ -318,8 +319,9 @@ def _reported(numbers: Sequence[papers.Published]) -> list[list[str]]:
     found = []
     for setting, lines in rows.items():
         told = [line for line in lines if line.verified == lines[0].verified]
-        names, sources = (", ".join(dict.fromkeys(x)) for x in ((n.paper for n in told), (n.source for n in told)))
-        found.append([names, *setting, sources, lines[0].verified])
+        names, sources = dict.fromkeys(n.paper for n in told), dict.fromkeys(n.source for n in told)
+        exact = [source for source in sources if not any(other.startswith(f"{source} ") for other in sources)]
+        found.append([", ".join(names), *setting, ", ".join(exact), lines[0].verified])
     return found
 
 
@@ -327,7 +329,8 @@ def _with_places(of: Card) -> list[str]:
     """The equations, each behind the function that computes it."""
     place = {e: next(name for name, source in of.code if e in source).rpartition(".")[2] for e in of.equations}
     width = max(map(len, place.values()))
-    return [f"{place[equation]:{width}}  {equation.replace('``', '')}" for equation in of.equations]
+    lines = [f"{place[equation]:{width}}  {equation.replace('``', '')}" for equation in of.equations]
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * (width + 2))]
 
 
 def _short(value: object) -> str:

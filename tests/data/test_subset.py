@@ -97,6 +97,12 @@ def test_the_published_subsets_are_recognised(balanced, monkeypatch):
         ([0, 1] * 50, {"imbalance_factor": 0.5}, "at least 1"),
         ([0, 1] * 50, {"imbalance_factor": 2, "kind": "expo"}, "Did you mean 'exponential'"),
         ([], {"imbalance_factor": 2}, "found 0 for 0 images"),
+        ([0, 1] * 50, {"imbalance_factor": "2"}, "imbalance_factor is a number, such as 100; got '2'"),
+        ([0, 1] * 50, {"imbalance_factor": None}, "imbalance_factor is a number, such as 100; got None"),
+        ([0, 1] * 50, {"imbalance_factor": float("nan")}, "a finite number"),
+        ([0, 1] * 50, {"imbalance_factor": float("inf")}, "a finite number"),
+        ([0, 1] * 50, {"imbalance_factor": 2, "seed": -1}, "seed is a whole number"),
+        ([0, 1] * 50, {"imbalance_factor": 2, "n_max": 2.5}, "n_max is a whole number from 0; got 2.5"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(labels, options, message):
@@ -107,6 +113,13 @@ def test_what_cannot_be_is_a_sentence(labels, options, message):
 def test_a_set_without_labels_says_what_is_needed():
     with pytest.raises(InputError, match=r"labels of FakeData as integers .* found 0 for 9 images"):
         ltlib.LongTailed(FakeData(9), 2)
+    with pytest.raises(InputError, match=r"got the path 'images': open it first"):
+        ltlib.LongTailed("images", 2)
+
+
+def test_it_is_shown_with_its_sizes():
+    shown = repr(ltlib.LongTailed(CIFAR10([0, 1] * 50), imbalance_factor=5))
+    assert shown == "LongTailed: 60 images of CIFAR10, 50 to 10 of each of 2 classes"
 
 
 def test_importing_ltlib_stays_instant():

@@ -28,6 +28,8 @@ def test_every_method_has_a_card_that_says_what_it_is(name, stored):
     assert text.startswith(f"# {METHODS[name].label}\n")
     assert ":meth:" not in text
     assert "arguments are many" not in " ".join(found.idea)
+    equations = text.partition("```text\n")[2].partition("```")[0].splitlines()
+    assert max(map(len, equations)) <= 100, "a page of the book cuts longer lines"
     assert f"`--method {name}`" in text
 
 
@@ -109,6 +111,7 @@ def test_a_number_that_several_sources_give_is_one_row():
     lines = [line for line in text.splitlines() if "| CIFAR-100-LT | 100 |" in line]
     assert [line.split(" | ")[4:6] for line in lines] == [["accuracy", "47.0%"], ["ECE", "4.8%"]]
     assert lines[0].count("MiSLAS README") == 1
+    assert lines[0].count("MiSLAS paper table") == 1
     assert "Table 4" in lines[0]
 
 
