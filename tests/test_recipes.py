@@ -119,11 +119,14 @@ def test_a_recipe_is_one_file_and_two_lines(recipe):
 
 
 def test_a_new_method_trains_with_its_own_hyper_parameter(copy):
-    (printed,) = copy.follow("method")
+    (copy.folder / "data").symlink_to(paths.project() / "data")  # a card compares with published and stored numbers
+    printed, card = copy.follow("method")
     told, _, _ = copy.trained()
     assert told["state"] == "finished"
     assert told["hyperparameters"] == {"smoothing": 0.2}
     assert "label_smoothing" in printed
+    assert "loss  L = (1 - smoothing) CE(z, y) + smoothing mean_i(-log p_i)" in card
+    assert "| `smoothing` | `0.1` | share of the label that is spread over all classes, at least 0. |" in card
     with pytest.raises(AssertionError, match="smoothing must be at least 0; got -1"):
         copy.run("python -m ltlib train --method label_smoothing --profile smoke --overrides smoothing=-1")
 
