@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # One thread per worker: several pools of threads on the same cores are slower than one thread each.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations 20 --durations-min 10
 
 .PHONY: help demo test test-slow quick lab notebooks book wheel slides lint check install
 
