@@ -131,7 +131,10 @@ def test_printed_tables_are_those_of_the_stored_runs(cell):
 
 @pytest.mark.parametrize("cell", lesson_cells)
 def test_what_cells_and_figures_say_of_a_row_is_stored(cell):
-    """A row begins with a label of the study; every percentage behind it is one of its runs, or their mean or sd."""
+    """A row begins with a label of the study; every percentage behind it is one of its runs, or their mean or sd.
+
+    Where the cell also reads the papers' numbers, it may be what a paper reports for the method of this label.
+    """
     named = named_studies(cell.source)
     labels = {label for study in named for label in evidence.measures(study)}
     row = re.compile(rf"(?:^|\. )(?:{'|'.join(map(re.escape, sorted(labels, key=len, reverse=True)))})(?=:|  |, seed)")
@@ -139,6 +142,9 @@ def test_what_cells_and_figures_say_of_a_row_is_stored(cell):
         if found := row.search(text):
             pool = evidence.of_studies(named, f"{found[0].removeprefix('. ')}, every run")
             pool += [Value(value.spread) for value in pool if value.spread is not None]
+            if "papers.read()" in cell.source:
+                label = found[0].removeprefix(". ")
+                pool += [Value(100 * row.value) for row in evidence.published_rows() if row.label == label]
             for number in re.findall(r"(\d+(?:\.\d+)?)%", text[found.end() :]):
                 assert any(value.printed_as(number) for value in pool), f"{number}% is not in {named}: {text}"
 
