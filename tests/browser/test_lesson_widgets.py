@@ -161,12 +161,12 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
 @pytest.mark.parametrize(
     ("lesson", "live"),
     [
-        ("03_mislas.ipynb", 1),
-        ("04_reslt.ipynb", 2),
-        ("05_adversarial_examples.ipynb", 2),
+        pytest.param("03_mislas.ipynb", 1, marks=pytest.mark.slow),
+        pytest.param("04_reslt.ipynb", 2, marks=pytest.mark.slow),
+        pytest.param("05_adversarial_examples.ipynb", 2, marks=pytest.mark.slow),
         ("06_lbgat.ipynb", 1),
-        ("07_robust_long_tail.ipynb", 2),
-        ("08_evidence_and_scale.ipynb", 2),
+        pytest.param("07_robust_long_tail.ipynb", 2, marks=pytest.mark.slow),
+        pytest.param("08_evidence_and_scale.ipynb", 2, marks=pytest.mark.slow),
     ],
 )
 def test_every_control_moves_its_figure(lab, page, lesson, live):
