@@ -133,7 +133,7 @@ def _read(file: Path, md5: str, version: Binary, images: int) -> Images:
     size = images * (version.label_bytes + PIXELS)
     if len(content) != size:
         raise InputError(f"{file} has {len(content):,} bytes; the official file has {size:,}. {remedy}")
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+    if _md5(content) != md5:
         if version.certain:
             raise InputError(f"{file} is damaged: its MD5 is not that of the official file ({md5}). {remedy}")
         print(f"note: {file} does not have the MD5 that is known of the official file ({md5}); its pixels may differ.")
@@ -142,6 +142,10 @@ def _read(file: Path, md5: str, version: Binary, images: int) -> Images:
     if labels.max() >= version.num_classes:
         raise InputError(f"{file} is damaged: it holds label {labels.max()} of {version.num_classes} classes. {remedy}")
     return Images(records[:, version.label_bytes :].reshape(-1, 3, 32, 32), labels)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _join(parts: list[Images]) -> Images:
@@ -200,7 +204,7 @@ def _damaged(kind: Any, folder: Path) -> str:
             content = (folder / file).read_bytes()
         except OSError as error:
             return f"{folder / file} cannot be read ({error.strerror})" if folder.is_dir() else ""
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        if _md5(content) != md5:
             return f"{folder / file} is damaged: its MD5 is not that of the official file ({md5})"
     return ""
 

@@ -45,7 +45,7 @@ BUG = """## 2. Find the bug, and an open task
 
 What the next function should return, and what it returns instead."""
 
-OPEN_TASK = """**Open task.** A question that nobody has answered yet, and the command that adds its result to the
+OPEN_TASK = """**Open task.** A question that this course leaves open, and the command that adds its result to the
 table of results."""
 
 REFERENCES = """## References
@@ -94,5 +94,6 @@ def lesson(name: str) -> NotebookNode:
     solution = new_markdown_cell("", id=f"solution-{topic}", metadata={"tags": ["solution"]})
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    opening, idea_and_bug, rest = cells[:2], cells[2:4], cells[4:]
-    return new_notebook(cells=[*opening, parameters, setup, *idea_and_bug, exercise, solution, *rest], metadata=about)
+    promise, goals, idea, bug, *rest = cells
+    ordered = [promise, goals, parameters, setup, idea, bug, exercise, solution, *rest]
+    return new_notebook(cells=ordered, metadata=about)

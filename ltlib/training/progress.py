@@ -1,6 +1,6 @@
 """Progress that suits its reader: one line that moves in JupyterLab, one line per epoch everywhere else.
 
-A terminal also shows the time left. A log file does not, so that the logs of equal runs are equal.
+A terminal also shows the time left. A log file does not: the logs of equal runs are equal.
 
 The moving line is plain text in one output cell, so that a saved notebook keeps its last state and nothing else.
 """
