@@ -56,8 +56,16 @@ def training() -> list[runs.Run]:
     return [run for run in runs.all_runs() if run.metrics and run.info["state"] == "running"]
 
 
+def command(process: psutil.Process) -> list[str]:
+    """How a process was started; nothing if it has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # a zombie is one too
+        return []
+
+
 def kernels(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children(recursive=True) if "ipykernel_launcher" in child.cmdline()]
+    return [child for child in process.children(recursive=True) if "ipykernel_launcher" in command(child)]
 
 
 def report_seconds(run: runs.Run) -> float:
