@@ -1,8 +1,11 @@
 """Exercises and figures of lesson 05."""
 
+import nbformat
 import numpy as np
 import pytest
 
+from ltlib import paths
+from ltlib.experiments.attack import ATTACKS
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 
@@ -77,3 +80,9 @@ def test_margins_along_a_line_count_their_steps():
     picture = figures.adversarial_examples.along_a_line(change, lines)
     assert "net from 1.00 to -2.00 through 6 values; steps from 1.00 to -1.00 through 3 values" in picture.text
     assert [list(line.get_ydata()) for line in picture.figure.axes[0].lines[:2]][1] == [1, 1, 0.5, 0.5, -1, -1]
+
+
+def test_the_lesson_names_every_attack_of_the_command_line():
+    cells = nbformat.read(paths.project() / "notebooks" / "05_adversarial_examples.ipynb", as_version=4).cells
+    (text,) = (cell.source for cell in cells if "`--attack` chooses" in cell.source)
+    assert all(f"`{name}`" in text for name in ATTACKS)

@@ -1,10 +1,16 @@
 """Exercises and figures of lesson 06."""
 
+import re
+
+import nbformat
 import numpy as np
 import pytest
 
+from ltlib import models, paths
+from ltlib.evaluation.spread import paired
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer
+from ltlib.results import records
 
 
 def softmax(z):
@@ -79,3 +85,60 @@ def test_each_method_has_a_panel_with_its_runs_before_those_of_all():
     assert mean.get_xydata()[0].tolist() == pytest.approx([0.85, 0.5])
     assert [text.get_text() for text in second.get_legend().get_texts()] == ["LBGAT0 (1)", "LBGAT0 + CE (1)"]
     assert "AT: clean 85.0%, robust 50.0%" in picture.text
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return nbformat.read(paths.project() / "notebooks" / "06_lbgat.ipynb", as_version=4).cells
+
+
+@pytest.fixture(scope="module")
+def text(lesson):
+    return re.sub(r"\s+", " ", "\n".join(cell.source for cell in lesson if cell.cell_type == "markdown"))
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Label -> one pair of clean and robust accuracy per seed."""
+    found = {}
+    for study in ("adversarial_glyphs", "weight_decay_glyphs"):
+        for record in sorted(records.read(study), key=lambda record: record.seed):
+            for report in record.robust:
+                if report.attack == "apgd":
+                    found.setdefault(record.label, []).append((report.clean_accuracy, report.robust_accuracy))
+    return found
+
+
+def test_no_difference_by_weight_decay_is_secured(lesson, text, runs):
+    assert "Every one of them contains zero" in text
+    (table,) = [o.text for c in lesson for o in c.get("outputs", []) if o.get("text", "").startswith("in points")]
+    pairs = [("LBGAT0 + CE", "TRADES 6"), ("LBGAT0 + CE, weight decay 5e-4", "TRADES 6, weight decay 5e-4")]
+    pairs += [(f"{label}, weight decay 5e-4", label) for label in ("TRADES 6", "LBGAT0 + CE")]
+    for (one, other), line in zip(pairs, table.splitlines()[2:], strict=True):
+        for measure in (0, 1):
+            ours, theirs = ([run[measure] for run in runs[label]] for label in (one, other))
+            found = paired(ours, theirs)
+            assert found.low < 0 < found.high
+            assert f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})" in line
+
+
+def test_what_the_text_says_of_the_forty_letters(text, runs):
+    guided, means = runs["LBGAT0 + CE"], {label: np.mean(pairs, axis=0) for label, pairs in runs.items()}
+    three = [label for label, pairs in runs.items() if len(pairs) == 3 and "decay" not in label]
+    assert "the highest mean clean accuracy" in text
+    assert max(three, key=lambda label: means[label][0]) == "LBGAT0 + CE"
+    assert max(three, key=lambda label: means[label][1]) == "LBGAT0 + CE"
+    assert "above every single run of AT and TRADES" in text
+    assert means["LBGAT0 + CE"][0] > max(clean for label in ("AT", "TRADES 6") for clean, _ in runs[label])
+    assert "varies less over the seeds than AT and TRADES 6" in text
+    for label in ("AT", "TRADES 6"):
+        assert (np.std(guided, axis=0) < np.std(runs[label], axis=0)).all()
+
+
+def test_what_the_text_says_of_sizes(text):
+    def size(name):
+        network = models.make(name, 10, (0.0,) * 3, (1.0,) * 3)
+        return sum(p.numel() for p in network.parameters())
+
+    assert "less than a hundredth of the parameters" in text
+    assert size("wrn10_2") < size("wrn34_10") / 100

@@ -13,10 +13,11 @@ from torch import nn
 
 from ltlib import methods, paths
 from ltlib.data.loader import Batch
+from ltlib.evaluation.spread import paired
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer
 from ltlib.models import Network
-from ltlib.results import records
+from ltlib.results import records, views
 
 
 def log_softmax(z):
@@ -156,10 +157,46 @@ def test_the_report_card_is_that_of_the_stored_runs(lesson):
 
 
 def test_the_claims_rest_on_three_seeds_each(lesson):
-    (text,) = [o.text for c in lesson for o in c.get("outputs", []) if ", points more than" in o.get("text", "")]
+    texts = [o.text for c in lesson for o in c.get("outputs", []) if ", points more than" in o.get("text", "")]
+    (one_against_many,) = (text for text in texts if "\nagainst" in text)
+    compared = [re.split(r"\s{2,}", line)[0] for line in one_against_many.splitlines()[3:]]
+    for label, other in re.findall(r"^(.*), points more than ?(.*)$", "\n".join(texts), flags=re.MULTILINE):
+        compared += [label, other] if other else [label]
+    assert len(compared) == 8
     study = records.by_label(records.read("robust_longtail_glyphs"))
-    for label in [text.partition(", points")[0], *(re.split(r"\s{2,}", line)[0] for line in text.splitlines()[3:])]:
+    for label in compared:
         assert [record.seed for record in study[label]] == [0, 1, 2]
+
+
+def test_what_the_text_says_of_at_bsl_is_stored(lesson):
+    text = re.sub(r"\s+", " ", "\n".join(cell.source for cell in lesson if cell.cell_type == "markdown"))
+    cards = views.by_seed(records.read("robust_longtail_glyphs"), tuple(WHOLE.values()))
+
+    def mean(label, measure):
+        return statistics.fmean(card[measure] for card in cards[label])
+
+    assert "The simplest remedy improves every column" in text
+    for measure in WHOLE.values():
+        lower_is_better = -1 if "ECE" in measure else 1
+        assert lower_is_better * (mean("AT-BSL", measure) - mean("AT", measure)) > 0, measure
+    (row, *_) = records.by_label(records.read("robust_longtail_glyphs"))["AT-BSL, cosine classifier"]
+    changes = {name: row.hyperparameters[name] for name in ("cosine", "margin", "tau")}
+    assert changes == {"cosine": 10, "margin": 0.1, "tau": 1.2}
+    assert "`cosine=10, margin=0.1, tau=1.2`" in text
+    assert "only its cosine classifier" not in text
+
+
+def test_what_the_text_says_of_at_bsl_over_seeds_is_stored(lesson):
+    text = re.sub(r"\s+", " ", "\n".join(cell.source for cell in lesson if cell.cell_type == "markdown"))
+    measures = ("accuracy", "PGD-20 accuracy", "PGD-20 accuracy few")
+    cards = views.by_seed(records.read("robust_longtail_glyphs"), measures)
+
+    def gain(label, other, measure):
+        return paired([card[measure] for card in cards[label]], [card[measure] for card in cards[other]])
+
+    assert [gain("AT-BSL", "AT", measure).holds_zero for measure in measures] == [True, True, False]
+    assert gain("AT-BSL, cosine classifier", "AT-BSL", "PGD-20 accuracy").holds_zero
+    assert "Three seeds do not secure that" in text
 
 
 def test_what_the_text_says_of_epochs_and_groups_is_stored(lesson):

@@ -13,7 +13,7 @@ from ltlib import paths
 from ltlib.evaluation.spread import interval, paired
 from ltlib.lesson import figures
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer
-from ltlib.results import papers, records
+from ltlib.results import papers, records, views
 from ltlib.results.papers import Gain
 from ltlib.results.table import table as table_of
 
@@ -173,6 +173,34 @@ def test_what_the_text_says_of_chosen_epochs(lesson):
     assert min(worth) > -1e-6  # float32 against float64
     assert "single runs gain more than a point" in lesson
     assert sum(value > 0.01 for value in worth) >= 2
+
+
+def test_what_the_text_says_of_looks_at_the_test_images(lesson):
+    steps = []
+    for study in ("adversarial_glyphs", "ladder_cifar10_jpeg", "ladder_glyphs", "reslt_cifar10_exact", "reslt_glyphs"):
+        epochs = [record.curve["epoch"] for record in records.read(study) if record.curve]
+        steps += [np.diff(seen).min() if len(seen) > 1 else 0 for seen in epochs]
+    assert set(steps) == {0, 5, 10}
+    assert sum(step > 0 for step in steps) > len(steps) / 2
+    assert "every five or ten epochs, in some only at the end" in lesson
+
+
+def test_what_the_text_says_of_all_baselines(lesson):
+    letters = {row["label"]: row for row in views.summary(records.read("ladder_glyphs"))}
+    eight = ("Balanced Softmax", "logit adjustment, loss", "logit adjustment, post hoc", "CE-DRW", "LDAM-DRW")
+    eight = (*eight, "cRT", "LWS", "MiSLAS")
+    assert "eight methods end eight to nine points above cross-entropy" in lesson
+    for label in eight:
+        assert round(100 * (letters[label]["accuracy"] - letters["cross-entropy"]["accuracy"])) in (8, 9), label
+        assert 0.01 < letters[label]["± accuracy"] < 0.04, label
+    photographs = {row["label"]: row for row in views.summary(records.read("ladder_cifar10_jpeg"))}
+    before, after = photographs["cross-entropy"], photographs["tau-norm"]
+    assert "Tau-normalisation leaves the accuracy there as it was" in lesson
+    assert abs(after["accuracy"] - before["accuracy"]) < after["± accuracy"]
+    assert after["ECE"] < before["ECE"] / 3
+    assert max(photographs.values(), key=lambda row: row["few"])["label"] == "MiSLAS"
+    assert min(photographs.values(), key=lambda row: row["ECE"])["label"] == "MiSLAS"
+    assert max(photographs.values(), key=lambda row: row["accuracy"])["label"] == "ResLT"
 
 
 def test_what_the_text_says_of_the_papers(lesson):
