@@ -24,7 +24,14 @@ from ltlib.experiments.plan import Plan, network, plan
 from ltlib.experiments.runs import Run
 from ltlib.methods import Method
 from ltlib.methods.method import hyperparameters
-from ltlib.training.device import choose_device, hardware, reproducible, resolve_precision, use_available_cores
+from ltlib.training.device import (
+    choose_device,
+    hardware,
+    keep_freed_memory,
+    reproducible,
+    resolve_precision,
+    use_available_cores,
+)
 from ltlib.training.engine import Engine
 from ltlib.training.progress import Progress
 from ltlib.training.shapes import check_single_images
@@ -51,6 +58,8 @@ def execute(
     """
     device = choose_device()
     use_available_cores()
+    if device.type == "cpu":
+        keep_freed_memory()
     with distributed.process_group(device):
         with distributed.first_before_the_others():
             planned = plan(experiment, processes=distributed.world_size(), runs_dir=runs_dir)

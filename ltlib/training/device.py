@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import re
@@ -54,6 +55,22 @@ def use_available_cores() -> None:
         import joblib  # here, because the battery of a new GPU runs where only torch and NumPy are
 
         torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count(only_physical_cores=True)))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, where malloc is GNU's; variables of the user overrule it.
+
+    malloc gives the memory of each large tensor back to the system. The next step asks for it again, and the system
+    fills every page of it with zeros, which takes up to a tenth of a training step (``tests/benchmarks/cpu.py``). The
+    price: the process keeps its peak memory until it ends. Source: the manual page of mallopt.
+    """
+    users = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+    if any(name in os.environ for name in users) or platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_max = -1, -4
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_max, 0)  # no block is a mapping of its own, which would end when it is freed
+    libc.mallopt(trim_threshold, 2**31 - 1)  # bytes free at the end of the heap before they are given back
 
 
 def has_bfloat16(device: torch.device) -> bool:

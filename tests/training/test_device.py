@@ -1,8 +1,16 @@
+import os
+import platform
+import re
+import subprocess
+import sys
+
 import joblib
 import pytest
 import torch
 
 from ltlib.errors import InputError
+from ltlib.experiments import execute
+from ltlib.experiments.experiment import Experiment
 from ltlib.training import device
 
 CPU = torch.device("cpu")
@@ -151,6 +159,56 @@ def test_threads_keep_to_the_cores_that_a_container_may_use(monkeypatch, torchs,
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     device.use_available_cores()
     assert chosen == [expected]
+
+
+def python(code: str, **variables: str) -> subprocess.CompletedProcess:
+    """A new Python that has none of the variables that these tests are about, but the ones given."""
+    ours = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | variables
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP comes with the torch of Linux only")
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, "'1000'"), ({"OMP_WAIT_POLICY": "passive"}, "'0'")],
+)
+def test_threads_that_wait_soon_leave_the_core_to_others(variables, expected):
+    told = python("import ltlib, torch", OMP_DISPLAY_ENV="verbose", **variables).stderr
+    assert re.findall(r"GOMP_SPINCOUNT = (\S+)", told) == [expected]
+
+
+FAULTS = """
+import resource, torch
+from ltlib.training import device
+if {keeps}: device.keep_freed_memory()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def ten():
+    for _ in range(10): torch.ones(2**24)  # 64 MiB, 16,384 pages
+ten()
+before = faults()
+ten()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of GNU's malloc")
+def test_freed_memory_is_not_asked_for_again():
+    assert int(python(FAULTS.format(keeps=False)).stdout) > 9 * 2**14
+    assert int(python(FAULTS.format(keeps=True)).stdout) < 2**14
+
+
+def test_what_the_user_has_set_for_malloc_is_left(monkeypatch):
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "65536")
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("malloc was set"))
+    device.keep_freed_memory()
+
+
+def test_training_on_a_cpu_keeps_the_memory_that_it_frees(monkeypatch, tmp_path):
+    called = []
+    monkeypatch.setattr(execute, "keep_freed_memory", lambda: called.append(True))
+    execute.execute(Experiment(profile="smoke"), runs_dir=tmp_path, quiet=True)
+    assert called == [True] * (device.choose_device().type == "cpu")
 
 
 @pytest.mark.parametrize(
