@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 # GNU's OpenMP reads this when torch is imported. Its threads wait in a loop, of 300,000 turns if nothing is set. Where
 # another program wants the core, the loop uses up their share of it, and each of the many waits of a step then takes
-# milliseconds: beside one busy program, training took seven times as long (tests/benchmarks/cpu.py). 1,000 is what
+# milliseconds: beside a busy program, a training took seven times as long (data/benchmarks/tried). 1,000 is what
 # OpenMP itself takes where it knows that there are more threads than cores.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -61,8 +61,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, where malloc is GNU's; variables of the user overrule it.
 
     malloc gives the memory of each large tensor back to the system. The next step asks for it again, and the system
-    fills every page of it with zeros, which takes up to a tenth of a training step (``tests/benchmarks/cpu.py``). The
-    price: the process keeps its peak memory until it ends. Source: the manual page of mallopt.
+    fills every page of it with zeros, which took a tenth of a step of ResNet-18 (``data/benchmarks/tried``). The price:
+    the process keeps its peak memory until it ends. Source: the manual page of mallopt.
     """
     users = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
     if any(name in os.environ for name in users) or platform.libc_ver()[0] != "glibc":
