@@ -79,7 +79,9 @@ class NewLastBlock(Backbone):
         return self.block(self.frozen.maps(x))
 
     def released_name(self, name: str) -> str:
-        """Our name of a tensor of MiSLAS on Places-LT, which keeps the new block apart."""
+        """Our name of a tensor of MiSLAS on Places-LT, which keeps the new block apart, or of a whole ResNet."""
+        if name.startswith(self.replaced):  # cRT and LWS of Kang et al. store the block in its place
+            return f"block.{name.removeprefix(self.replaced)}"
         return name if name.startswith("block.") else f"frozen.{self.frozen.released_name(name)}"
 
     def train(self, mode: bool = True) -> NewLastBlock:

@@ -210,6 +210,7 @@ def test_names_of_the_deeper_networks():
         (wide, "block3.layer.4.bn2.running_var", "stages.14.bn2.running_var"),
         (wide, "block2.layer.0.convShortcut.weight", "stages.5.shortcut.weight"),
         (large, "layer4.1.conv3.weight", "frozen.layers.layer4.1.conv3.weight"),
+        (large, "layer4.2.conv3.weight", "block.conv3.weight"),
         (large, "block.bn3.bias", "block.bn3.bias"),
         (natural, "layer3.1.conv2.weight", "stages.5.conv2.weight"),
         (natural, "layer2.0.shortcut.1.bias", "stages.2.shortcut.1.bias"),
