@@ -16,7 +16,7 @@ from ltlib.experiments.experiment import Experiment
 def command(*arguments, **environment):
     """The command line in a process of its own."""
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, env=os.environ | environment, timeout=120, check=False
+        [sys.executable, *arguments], capture_output=True, env=os.environ | environment, timeout=600, check=False
     )
 
 

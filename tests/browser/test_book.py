@@ -52,6 +52,7 @@ def page(browser, book):
     """Open a page of the book; an error in a script fails the test."""
     errors = []
     opened = browser.new_page(viewport={"width": 1366, "height": 900})
+    opened.set_default_timeout(120_000)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     # Nothing may be fetched from a network.
     opened.on("request", lambda r: errors.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
@@ -63,6 +64,23 @@ def page(browser, book):
     yield go
     opened.close()
     assert errors == []
+
+
+def width(image) -> int:
+    """Pixels across an image of a page, as soon as it is decoded."""
+    return image.evaluate("image => image.decode().then(() => image.naturalWidth)")
+
+
+def point_at(opened, term) -> dict[str, float]:
+    """Where the definition of a term appears. Scrolling hides it, also scrolling that ends late."""
+    for _ in range(100):
+        opened.mouse.move(0, 0)
+        term.scroll_into_view_if_needed()
+        opened.wait_for_timeout(500)
+        term.hover()
+        if box := opened.locator(".term-definition").bounding_box():
+            return box
+    raise AssertionError("the definition did not appear")
 
 
 def test_every_page_is_light_and_every_link_inside_leads_somewhere(book):
@@ -79,23 +97,23 @@ def test_every_page_is_light_and_every_link_inside_leads_somewhere(book):
 def test_search_finds_a_lesson(page):
     opened = page("search.html?q=label-aware+smoothing")
     result = opened.locator("#search-results a", has_text="MiSLAS").first
-    result.wait_for(timeout=20_000)
     result.click()
+    opened.wait_for_url(lambda address: "search.html" not in address)
     assert "label-aware" in opened.locator("article").inner_text().lower()
 
 
 def test_a_formula_is_typeset_from_the_disk(page):
     opened = page("notebooks/03_mislas.html")
     formula = opened.locator("mjx-container").first
-    formula.wait_for(timeout=20_000)
+    formula.wait_for()
     assert formula.bounding_box()["width"] > 5
-    assert opened.locator("article img").first.evaluate("image => image.naturalWidth") > 100
+    assert width(opened.locator("article img").first) > 100
 
 
 def test_previous_and_next_lead_through_the_lessons(page):
     opened = page("notebooks/02_measuring.html")
     opened.locator("a.right-next").first.click()
-    assert opened.url.endswith("notebooks/03_mislas.html")
+    opened.wait_for_url("**/notebooks/03_mislas.html")
 
 
 def test_a_term_of_the_glossary_shows_its_definition(page):
@@ -104,23 +122,17 @@ def test_a_term_of_the_glossary_shows_its_definition(page):
     definition = opened.locator(".term-definition")
     assert not definition.is_visible()
     for term_shown in (term, opened.locator("a.term").last):
-        term_shown.scroll_into_view_if_needed()
-        opened.wait_for_timeout(500)  # scrolling hides it
-        term_shown.hover()
-        definition.wait_for(state="visible")
-        box = definition.bounding_box()
+        box = point_at(opened, term_shown)
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 1366
         assert 0 <= box["y"] <= box["y"] + box["height"] <= 900
-    term.scroll_into_view_if_needed()
-    opened.wait_for_timeout(500)
-    term.hover()
+    point_at(opened, term)
     assert "confidence" in definition.inner_text()
     opened.mouse.move(0, 0)
     definition.wait_for(state="hidden")
     assert opened.evaluate("document.documentElement.scrollWidth") <= 1366
     term.click()
-    assert "glossary.html#" in opened.url
+    opened.wait_for_url("**/glossary.html#*")
     assert page("notebooks/03_mislas.html").locator("a.term", has_text=re.compile("^If$")).count() == 0
 
 
@@ -156,7 +168,7 @@ def test_a_slider_moves_without_a_kernel(page, book, tmp_path, monkeypatch):
     assert opened.locator("div.frames output").first.inner_text() == "20"
     opened.get_by_label("kind").select_option("a")
     assert shows() == 4
-    assert image.evaluate("image => image.naturalWidth") > 100
+    assert width(image) > 100
 
 
 def test_every_slider_of_the_lessons_moves(page, book):

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import nbformat
 import pytest
 
 from ltlib import paths
+from tests.waiting import PATIENCE, free_port, wait_until
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -39,9 +39,7 @@ def lab(tmp_path):
             if cell.cell_type == "code":
                 cell.execution_count, cell.outputs = None, []
         nbformat.write(lesson, work / "notebooks" / file.name)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     token = secrets.token_hex(16)
     options = ["--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     options += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}"]
@@ -86,14 +84,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def wait_for_server(address: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(240):
+    def answers() -> bool:
         assert server.poll() is None, log.read_text()
         try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
+            urllib.request.urlopen(address, timeout=PATIENCE).close()
         except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.25)
-    raise AssertionError(f"JupyterLab did not answer within a minute:\n{log.read_text()}")
+            return False
+        return True
+
+    wait_until(answers)
 
 
 @pytest.fixture
@@ -104,6 +103,8 @@ def page(tmp_path):
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(1000 * PATIENCE)
+        playwright.expect.set_options(timeout=1000 * PATIENCE)
         page.failures = []
         page.on("pageerror", lambda error: page.failures.append(str(error)))
         yield page
@@ -114,14 +115,17 @@ def page(tmp_path):
 
 def run_all(page) -> None:
     """Run > Run All Cells, and wait until every prompt shows a count. The first cell is folded and has no prompt."""
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     first = page.locator(".jp-CodeCell .jp-InputPrompt").nth(1)
     for _ in range(3):  # JupyterLab forgets cells that were started before its connection to the kernel stood
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_timeout(3000)
-        if first.inner_text() != "[ ]:":
+        try:
+            playwright.expect(first).not_to_have_text("[ ]:", timeout=30_000)
             break
+        except AssertionError:
+            continue
     prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].filter(prompt => prompt.innerText)"
     page.wait_for_function(f"{prompts}.every(prompt => /\\[\\d+\\]:/.test(prompt.innerText))", timeout=600_000)
     folded, *counts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
@@ -129,6 +133,11 @@ def run_all(page) -> None:
     assert counts == [f"[{i}]:" for i in range(2, len(counts) + 2)]
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], [data-mime-type*=stderr]")
     assert errors.all_inner_texts() == []
+
+
+def width(figure) -> int:
+    """Pixels across a figure, as soon as it is decoded."""
+    return figure.evaluate("image => image.decode().then(() => image.naturalWidth)")
 
 
 def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, page):
@@ -141,19 +150,19 @@ def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, pag
     handle = cell.locator(".widget-slider").first.locator(".noUi-handle")
     figure.scroll_into_view_if_needed()
     assert cell.locator("img").count() == 1
-    assert figure.evaluate("image => image.naturalWidth") == 700
+    assert width(figure) == 700
     text, picture = figure.get_attribute("alt"), figure.get_attribute("src")
     assert "exponential: 1,236 images, from 500 to 5" in text
 
     handle.focus()
     started = time.monotonic()
     page.keyboard.press("ArrowRight")
-    playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 2; step"), timeout=10_000)
+    playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 2; step"))
     print(f"the figure followed within {time.monotonic() - started:.2f} s")
     assert figure.get_attribute("src") != picture
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 25; step"), timeout=10_000)
+    playwright.expect(figure).to_have_attribute("alt", re.compile("from 500 to 25; step"))
 
     assert page.failures == []
 
@@ -186,8 +195,8 @@ def test_every_control_moves_its_figure(lab, page, lesson, live):
             else:
                 control.locator(".noUi-handle").focus()
                 page.keyboard.press("ArrowRight")
-            playwright.expect(figure).not_to_have_attribute("alt", before, timeout=10_000)
-            assert figure.evaluate("image => image.naturalWidth") > 400
+            playwright.expect(figure).not_to_have_attribute("alt", before)
+            assert width(figure) > 400
     assert page.failures == []
 
 
@@ -198,8 +207,8 @@ def test_a_question_answers_a_choice(lab, page):
     cell.scroll_into_view_if_needed()
     assert cell.locator("input:checked").count() == 0
     cell.get_by_text("It is best in the middle", exact=True).click()
-    playwright.expect(cell.get_by_text("Not quite.")).to_be_visible(timeout=10_000)
+    playwright.expect(cell.get_by_text("Not quite.")).to_be_visible()
     cell.get_by_text("It falls from head to tail", exact=True).click()
-    playwright.expect(cell.get_by_text("Right.")).to_be_visible(timeout=10_000)
+    playwright.expect(cell.get_by_text("Right.")).to_be_visible()
     assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth + 1"), "nothing is cut off"
     assert page.failures == []

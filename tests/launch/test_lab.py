@@ -56,7 +56,7 @@ def test_jupyterlab_knows_the_options_and_needs_no_script(monkeypatch):
     lab.lab(browser=False)
     [(command, _)] = started
     monkeypatch.undo()
-    options = {"capture_output": True, "text": True, "timeout": 120, "env": os.environ | {"PATH": ""}}
+    options = {"capture_output": True, "text": True, "timeout": 600, "env": os.environ | {"PATH": ""}}
     done = subprocess.run([*command[: command.index("jupyterlab") + 1], "--help"], **options)
     assert done.returncode == 0, done.stderr
     assert "--allow-root" in done.stdout

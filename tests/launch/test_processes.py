@@ -1,5 +1,6 @@
 """Several seeds at once, and one run on several processes."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
 from ltlib.launch.processes import parse_seeds, room_for, train_on, train_seeds
+from tests.waiting import PATIENCE
 
 SMALL = "image_size=8, num_classes=3, n_max=20, epochs=2"
 ONE = Experiment(profile="smoke", imbalance_factor=2.0, overrides="image_size=8, num_classes=3, n_max=20")
@@ -62,18 +64,25 @@ def test_seed_and_seeds_together_are_refused(capsys):
 
 
 def test_ctrl_c_stops_all_seeds_and_the_same_command_resumes():
-    flags = ["--profile", "smoke", "--imbalance-factor", "2", "--overrides", SMALL.replace("epochs=2", "epochs=400")]
-    command = [sys.executable, "-m", "ltlib", "train", "--seeds", "0,1", *flags]
+    flags = ["--profile", "smoke", "--imbalance-factor", "2", "--overrides", SMALL.replace("epochs=2", "epochs=100000")]
+    # As many are trained at once as there are cores, here two on any machine.
+    two_cores = "import joblib, sys\njoblib.cpu_count = lambda **_: 2\n"
+    two_cores += "from ltlib.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", two_cores, "train", "--seeds", "0,1", *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, start_new_session=True, **pipes)
-    seen = set()
-    while len(seen) < 2:  # until both have finished an epoch
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        if "epoch" in line:
-            seen.add(line.split(" | ")[0])
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    try:
+        seen = set()
+        while len(seen) < 2:  # until both have finished an epoch
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            if "epoch" in line:
+                seen.add(line.split(" | ")[0])
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=PATIENCE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # all have ended, as they should
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "the same command resumes" in error
     assert [run.state for run in runs.all_runs()] == ["interrupted", "interrupted"]

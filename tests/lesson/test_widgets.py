@@ -48,12 +48,12 @@ def test_moving_a_control_changes_picture_and_text():
     assert len(set(pictures.values())) == 6
 
 
-def test_a_move_takes_less_than_50_ms():
+def test_a_move_takes_less_than_50_ms_of_the_processor():
     explorer = widgets.explore(draw, factor=(range(10), 0))
-    started = time.perf_counter()
+    started = time.process_time()
     for value in range(1, 10):
         explorer.controls["factor"].value = value
-    assert (time.perf_counter() - started) / 9 < 0.05
+    assert (time.process_time() - started) / 9 < 0.05
 
 
 def test_moves_draw_nothing():

@@ -30,6 +30,7 @@ from ltlib.experiments.execute import execute
 from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.runs import Run, all_runs
 from ltlib.training import checkpoint
+from tests.waiting import PATIENCE
 
 # Six epochs of 245 letters: long enough to be hit anywhere, short enough to be repeated.
 EXPERIMENT = Experiment(method="mixup", profile="smoke", overrides="epochs=6, evaluate_every=2")
@@ -72,7 +73,7 @@ def start(target, folder: Path):
     ready = context.Event()
     process = context.Process(target=target, args=(str(folder), ready))
     process.start()
-    ready.wait(120)
+    ready.wait(PATIENCE)
     return process
 
 

@@ -22,33 +22,36 @@ from ltlib.experiments.experiment import Experiment
 from ltlib.experiments.plan import plan
 from ltlib.launch.tasks import tasks_of
 from tests.reliability.kill import outcome
+from tests.waiting import PATIENCE, ended, wait_until
 
 LONG = "epochs=30"  # some seconds: time enough to be killed in
 ENDLESS = "epochs=100000"
 SETTLED = r"^(started|finished|again|failed|in use) +([\w.-]+)"
 
 
-def start(folder, content: dict, *flags: str) -> subprocess.Popen:
-    """A sweep in a session of its own, so that a signal to its group is Ctrl-C."""
-    file = folder / "many.yaml"
-    file.write_text(yaml.safe_dump(content))
-    return subprocess.Popen(
-        [sys.executable, "-m", "ltlib", "sweep", str(file), *flags],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture
+def start(tmp_path):
+    """Start a sweep in a session of its own, so that a signal to its group is Ctrl-C. No test leaves one behind."""
+    started = []
 
+    def begin(content: dict, *flags: str) -> subprocess.Popen:
+        file = tmp_path / "many.yaml"
+        file.write_text(yaml.safe_dump(content))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ltlib", "sweep", str(file), *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        started.append(process)
+        return process
 
-def wait_until(condition, seconds: float = 120.0):
-    """What ``condition`` returns, once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
-    return found
+    yield begin
+    for process in started:
+        process.kill()  # does nothing to one that has ended
+        process.communicate()
 
 
 def training() -> list[runs.Run]:
@@ -65,7 +68,9 @@ def command(process: psutil.Process) -> list[str]:
 
 
 def kernels(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children(recursive=True) if "ipykernel_launcher" in command(child)]
+    """The kernels below a process. What a kernel starts has the command line of the kernel for a moment."""
+    found = [child for child in process.children(recursive=True) if "ipykernel_launcher" in command(child)]
+    return [kernel for kernel in found if kernel.ppid() not in {other.pid for other in found}]
 
 
 def report_seconds(run: runs.Run) -> float:
@@ -74,7 +79,7 @@ def report_seconds(run: runs.Run) -> float:
 
 
 @pytest.mark.slow
-def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(tmp_path, capsys):
+def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(start, tmp_path, capsys):
     experiments = {
         "first": Experiment(profile="smoke", overrides=LONG),
         "second": Experiment(method="mixup", profile="smoke", overrides=LONG),
@@ -96,11 +101,11 @@ def test_every_run_gets_its_right_outcome_though_a_worker_is_killed(tmp_path, ca
         }
         run["held"].update(**told)
         began = time.monotonic()
-        process = start(tmp_path, {"experiments": fields, "workers": 2})
+        process = start({"experiments": fields, "workers": 2})
         wait_until(training)
         victim = kernels(psutil.Process(process.pid))[0].parent()
         victim.kill()
-        printed, _ = process.communicate(timeout=240)
+        printed, _ = process.communicate(timeout=2 * PATIENCE)
         seconds = time.monotonic() - began
 
     assert process.returncode == 1, printed  # not all are finished
@@ -140,8 +145,8 @@ def cluster():
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGKILL", -signal.SIGKILL)])
-def test_no_process_outlives_a_sweep_and_its_runs_resume(tmp_path, name, status):
-    process = start(tmp_path, {"common": {"profile": "smoke", "overrides": ENDLESS}, "workers": 1})
+def test_no_process_outlives_a_sweep_and_its_runs_resume(start, name, status):
+    process = start({"common": {"profile": "smoke", "overrides": ENDLESS}, "workers": 1})
     (run,) = wait_until(training)
     family = psutil.Process(process.pid).children(recursive=True)
     (kernel,) = kernels(psutil.Process(process.pid))
@@ -150,22 +155,20 @@ def test_no_process_outlives_a_sweep_and_its_runs_resume(tmp_path, name, status)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     else:
         process.kill()
-    printed, _ = process.communicate(timeout=30)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == status, printed
     assert "Traceback" not in printed
     if name == "SIGINT":
-        assert not kernel.is_running()
+        assert ended(kernel)
         assert "1 run: 1 interrupted; nothing goes on" in printed
         assert "the same command resumes after the last finished epoch" in printed
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
+    wait_until(lambda: all(map(ended, family)))
     assert run.state == "interrupted"
     assert run.checkpoint.exists()
 
 
-def test_ctrl_c_stops_what_a_cluster_trains_and_leaves_the_cluster(tmp_path, cluster):
+def test_ctrl_c_stops_what_a_cluster_trains_and_leaves_the_cluster(start, cluster):
     process = start(
-        tmp_path,
         {"common": {"profile": "smoke", "overrides": ENDLESS}},
         *("--scheduler", cluster.scheduler_address, "--without-tls"),
     )
@@ -173,10 +176,9 @@ def test_ctrl_c_stops_what_a_cluster_trains_and_leaves_the_cluster(tmp_path, clu
     (kernel,) = kernels(psutil.Process())
     assert kernel.parent().pid == cluster.workers[0].pid
     os.killpg(process.pid, signal.SIGINT)
-    printed, _ = process.communicate(timeout=30)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, printed
     assert f"1 at a time on {cluster.scheduler_address}" in printed
-    psutil.wait_procs([kernel], timeout=5)
-    assert not kernel.is_running()
+    wait_until(lambda: ended(kernel))
     assert run.state == "interrupted"
     assert psutil.pid_exists(cluster.workers[0].pid)
