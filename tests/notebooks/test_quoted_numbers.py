@@ -17,10 +17,10 @@ LESSON = "notebooks/{}.ipynb".format
 
 # Numbers that look like results and are none.
 NOT_MEASURED = {
-    ("data/README.md", "65 %"): "a bound that tests/experiments/test_difficulty.py demands",
-    ("data/README.md", "80 %"): "a bound that tests/experiments/test_difficulty.py demands",
-    ("data/README.md", "30 points"): "a bound that tests/experiments/test_difficulty.py demands",
-    ("data/README.md", "8 %"): "a bound that tests/experiments/test_difficulty.py demands",
+    ("data/README.md", "65 %"): "a bound that tests/experiments/test_letters.py demands",
+    ("data/README.md", "80 %"): "a bound that tests/experiments/test_letters.py demands",
+    ("data/README.md", "30 points"): "a bound that tests/experiments/test_letters.py demands",
+    ("data/README.md", "8 %"): "a bound that tests/experiments/test_letters.py demands",
     (LESSON("02_measuring"), "80 %"): "an example in the definition of calibration",
     (LESSON("02_measuring"), "50 %"): "an accuracy assumed in an exercise",
 }
