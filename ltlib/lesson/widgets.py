@@ -33,6 +33,7 @@ from ltlib.paths import make_folder
 
 Control = ipywidgets.SelectionSlider | ipywidgets.Dropdown
 VISIBLE = 3.0  # grey levels of 255, root mean square: bars and lines stay below it, photographs do not
+PALETTES = (48, 128, 256)  # numbers of colours to try; 48 suffice for bars and lines, 32 tint the grid
 MOST = 64  # figures an explorer may hold; each costs about 50 ms when the cell runs
 
 
@@ -86,7 +87,7 @@ class Explorer:
 
 
 def smaller(image: str) -> str:
-    """A PNG in base64 with 64 colours, or 256 where fewer would be seen: a fourth of the size, the same to the eye.
+    """A PNG in base64 with as few colours as look the same: a fourth of the size.
 
     The palette covers all colours of the picture. One made by median cut follows their areas, so the small marks of
     single seeds took the colour of another method.
@@ -94,10 +95,11 @@ def smaller(image: str) -> str:
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(image))) as full:
         picture = full.convert("RGB")
-    few = picture.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    apart = np.asarray(few.convert("RGB"), dtype=float) - np.asarray(picture)
-    if np.sqrt(np.mean(apart**2)) > VISIBLE:
-        few = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    for colours in PALETTES:
+        few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        apart = np.asarray(few.convert("RGB"), dtype=float) - np.asarray(picture)
+        if np.sqrt(np.mean(apart**2)) <= VISIBLE:
+            break
     few.save(buffer, "png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
