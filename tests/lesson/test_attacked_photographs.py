@@ -49,6 +49,11 @@ def test_it_works_without_the_extra_for_the_stored_target(without_the_extra):
         attacked("cat")
 
 
+def test_the_stored_target_is_not_computed_again(monkeypatch):
+    monkeypatch.setattr(attacked_photographs, "attack", None)
+    assert attacked("flower").names == stored("flower").names
+
+
 def test_the_stored_files_are_small():
     assert sum(file.stat().st_size for file in (files(), files().with_suffix(".json"))) < 100_000
 

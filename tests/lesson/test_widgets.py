@@ -122,6 +122,22 @@ def test_frames_are_stored_in_the_order_that_the_page_reads_them(tmp_path, monke
     assert content["frames"][2] == widgets.smaller(base64.b64encode(png).decode())
 
 
+def test_a_picture_gets_as_many_colours_as_it_needs():
+    def colours(array):
+        buffer = io.BytesIO()
+        Image.fromarray(array.astype(np.uint8)).save(buffer, "png")
+        found = Image.open(io.BytesIO(base64.b64decode(widgets.smaller(base64.b64encode(buffer.getvalue()).decode()))))
+        apart = np.asarray(found.convert("RGB"), dtype=float) - array
+        assert np.sqrt((apart**2).mean()) <= widgets.VISIBLE
+        return len(found.getcolors())
+
+    bars = np.full((40, 40, 3), 255)
+    bars[:, :10] = 0, 114, 178
+    assert colours(bars) == 2
+    red, green = np.meshgrid(np.arange(128), np.arange(128))
+    assert 48 < colours(np.stack([red, green, np.zeros_like(red)], axis=2)) <= 256
+
+
 def test_without_being_asked_no_frame_is_stored(monkeypatch):
     monkeypatch.delenv("LTLIB_FRAMES", raising=False)
     _, metadata = widgets.explore(draw, factor=([1, 2], 1))._repr_mimebundle_()
