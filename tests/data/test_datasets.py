@@ -280,6 +280,7 @@ def test_cifar_that_cannot_be_had_says_what_to_do(tmp_path, offline):
         datasets.load("cifar10", data_dir=str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_cifar10_jpeg_loads_whole_and_again_from_the_cache(cifar10_jpeg):
     first = load_folder(str(cifar10_jpeg))
