@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -46,6 +47,13 @@ def after_the_opening(file: Path) -> list:
 
 def outputs(file: Path) -> list:
     return [output for cell in code_cells(file) for output in cell.outputs]
+
+
+def shown_source(file: Path) -> list[tuple[str, str]]:
+    """(link, code) of what ``show_source`` printed."""
+    texts = [output.get("data", {}).get("text/plain", "") for output in outputs(file)]
+    block = re.compile(r"^# (\.\./ltlib/\S+)\n(.*?)(?=\n\n# \.\./ltlib/|\Z)", re.DOTALL | re.MULTILINE)
+    return [found.groups() for text in texts for found in block.finditer(text)]
 
 
 def markdown(file: Path) -> str:
@@ -156,6 +164,17 @@ def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)\s]+)\)", markdown(file)):
         if not target.startswith(("https://", "#", "attachment:")):
             assert (file.parent / target.partition("#")[0]).exists(), target
+
+
+@every_lesson
+def test_source_that_is_shown_is_that_of_the_package_at_the_lines_of_its_link(file):
+    found = shown_source(file)
+    assert bool(found) == any("show_source(" in cell.source for cell in code_cells(file))
+    for link, shown in found:
+        path, first, last = re.fullmatch(r"\.\./(\S+)#L(\d+)-L(\d+)", link).groups()
+        lines = (paths.project() / path).read_text().splitlines()[int(first) - 1 : int(last)]
+        same = textwrap.dedent("\n".join(lines)) == shown
+        assert same, f"{file.name} shows {link} as it was: execute that cell again and store its output."
 
 
 @every_lesson
