@@ -59,18 +59,14 @@ def training() -> list[runs.Run]:
     return [run for run in runs.all_runs() if run.metrics and run.info["state"] == "running"]
 
 
-def command(process: psutil.Process) -> list[str]:
-    """How a process was started; nothing if it has ended meanwhile."""
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:  # a zombie is one too
-        return []
-
-
 def kernels(process: psutil.Process) -> list[psutil.Process]:
     """The kernels below a process. What a kernel starts has the command line of the kernel for a moment."""
-    found = [child for child in process.children(recursive=True) if "ipykernel_launcher" in command(child)]
-    return [kernel for kernel in found if kernel.ppid() not in {other.pid for other in found}]
+    parents = {}
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "ipykernel_launcher" in child.cmdline():
+                parents[child] = child.ppid()
+    return [kernel for kernel, parent in parents.items() if parent not in {other.pid for other in parents}]
 
 
 def report_seconds(run: runs.Run) -> float:

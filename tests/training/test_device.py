@@ -194,8 +194,8 @@ print(faults() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of GNU's malloc")
 def test_freed_memory_is_not_asked_for_again():
-    assert int(python(FAULTS.format(keeps=False)).stdout) > 9 * 2**14
-    assert int(python(FAULTS.format(keeps=True)).stdout) < 2**14
+    gives_back, keeps = (int(python(FAULTS.format(keeps=keeps)).stdout) for keeps in (False, True))
+    assert gives_back > 5 * keeps  # pages are 4 KiB here, and can be 2 MiB elsewhere
 
 
 def test_what_the_user_has_set_for_malloc_is_left(monkeypatch):
