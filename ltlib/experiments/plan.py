@@ -255,8 +255,9 @@ def as_lines(planned: Plan) -> list[str]:
         "cost": _cost(planned),
     }
     lines = [f"{name:<12} {fact}" for name, fact in facts.items() if fact is not None] + checks.notes(planned.data)
+    width = max(map(len, planned.sources))
     for title, settings in (("recipe", asdict(planned.recipe)), (planned.experiment.method, planned.own)):
-        lines += ["", title, *(f"  {n:<16} {v!s:<14} {planned.sources[n]}" for n, v in settings.items())]
+        lines += ["", title, *(f"  {n:<{width}} {v!s:<14} {planned.sources[n]}" for n, v in settings.items())]
     return lines
 
 

@@ -14,7 +14,7 @@ from ltlib.experiments import plan as planning
 from ltlib.experiments import runs
 from ltlib.experiments.execute import about, execute
 from ltlib.experiments.experiment import Experiment
-from ltlib.experiments.plan import REVISION, plan
+from ltlib.experiments.plan import REVISION, as_lines, plan
 from ltlib.experiments.recipe import settle
 from tests.experiments import defaults
 
@@ -209,3 +209,15 @@ def test_a_guide_of_other_images_is_refused_by_method_too():
     guided = plan(tiny("bgat", "natural_run=cross_entropy"), pending=True)
     assert guided.own["natural"] == "resnet8"
     assert guided.natural.id == plan(tiny("cross_entropy")).run_id()
+
+
+def test_the_settings_of_a_plan_are_one_column():
+    """The longest name, stage2_mixup_alpha, is that of a method's own setting."""
+    lines = as_lines(plan(Experiment(method="mislas", profile="smoke")))
+    columns = {
+        line.index(value)
+        for name, value in (("epochs", "2 "), ("stage2_mixup_alpha", "0.0 "))
+        for line in lines
+        if line.startswith(f"  {name} ")
+    }
+    assert columns == {len("  stage2_mixup_alpha ")}
