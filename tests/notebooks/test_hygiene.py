@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 import textwrap
 from pathlib import Path
@@ -175,6 +176,28 @@ def test_source_that_is_shown_is_that_of_the_package_at_the_lines_of_its_link(fi
         lines = (paths.project() / path).read_text().splitlines()[int(first) - 1 : int(last)]
         same = textwrap.dedent("\n".join(lines)) == shown
         assert same, f"{file.name} shows {link} as it was: execute that cell again and store its output."
+
+
+def frames(output) -> dict:
+    """The pictures of a control, which the web book shows, as they are stored for this output; empty if it has none."""
+    name = output.get("metadata", {}).get("frames")
+    return json.loads((paths.project() / "docs" / "frames" / f"{name}.json").read_text()) if name else {}
+
+
+@every_lesson
+def test_every_control_has_its_pictures_for_the_web_book(file):
+    """One for every choice that the code of the cell offers; named after what they show."""
+    for cell in code_cells(file):
+        for output in cell.outputs:
+            if stored := frames(output):
+                assert stored["alt"] == output.data["text/plain"]
+                assert len(stored["frames"]) == math.prod(map(len, stored["controls"].values()))
+                assert all(name in cell.source for name in stored["controls"])
+
+
+def test_no_pictures_are_left_of_a_control_that_is_gone():
+    used = {output.get("metadata", {}).get("frames") for file in LESSONS for output in outputs(file)} - {None}
+    assert {file.stem for file in (paths.project() / "docs" / "frames").glob("*.json")} == used
 
 
 @every_lesson
