@@ -89,6 +89,7 @@ def test_an_endless_loop_is_interrupted_and_the_next_exercise_has_its_turn(hand_
     assert found == [("too slow", "interrupted at the limit"), ("correct", ""), ("correct", "")]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_interrupted_ends_with_the_time_of_the_notebook(hand_in, monkeypatch, tmp_path):
     monkeypatch.setattr(grading, "WHOLE", 3)  # 30 s in all are enough for the cells before, on a busy machine also
     process = "import os; open('kernel', 'w').write(str(os.getpid()))"

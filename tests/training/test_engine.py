@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from ltlib import methods, models
 from ltlib.data.datasets import load
 from ltlib.errors import InputError, TrainingStopped
+from ltlib.methods.adversarial import AdversarialTraining
 from ltlib.methods.baselines import CrossEntropy
 from ltlib.methods.method import Stage, hyperparameters
 from ltlib.training import checkpoint
@@ -263,8 +264,17 @@ def test_users_random_state_and_flags_are_given_back(tmp_path):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def attacks(name: str) -> bool:
+    return issubclass(methods.METHODS[name], AdversarialTraining)
+
+
 @pytest.mark.parametrize(
-    "name", [name for name in methods.METHODS if "natural_run" not in methods.METHODS[name].sources]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if attacks(name) else [])  # half a minute each
+        for name, kind in methods.METHODS.items()
+        if "natural_run" not in kind.sources
+    ],
 )
 def test_every_method_learns(tmp_path, name):
     """Three letters, 200 images each: well above chance (1/3) on 300 images it was not trained on.
