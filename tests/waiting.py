@@ -33,7 +33,7 @@ def ended(process: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """A port that is free, below those that systems give to whoever asks for any, so nobody takes it meanwhile."""
+    """A free port, below those that a system gives to programs that ask for any: none of them takes it meanwhile."""
     while True:
         port = random.SystemRandom().randrange(15000, 32000)
         with socket.socket() as probe:
@@ -42,3 +42,8 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def width(image) -> int:
+    """Pixels across an image of a page, as soon as it is decoded."""
+    return image.evaluate("image => image.decode().then(() => image.naturalWidth)")

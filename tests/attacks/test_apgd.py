@@ -38,11 +38,11 @@ def test_step_size_is_halved_when_the_loss_rises_too_rarely_or_the_best_stands_s
     assert search.check(torch.tensor([4.0, 1.0, 4.0])).tolist() == [False, True, False]
     for value in ([5.0, 2.0, 1.0], [6.0, 3.0, 2.0], [7.0, 4.0, 3.0], [8.0, 5.0, 3.5]):
         search.saw(torch.tensor(value))
-    # the third: 3 rises of 4 are not more than 75 %; and its best stands still besides
+    # the third: 3 rises of 4 are not more than 75 %; and its best does not rise either
     assert search.check(torch.tensor([8.0, 1.0, 4.0])).tolist() == [False, False, True]
     for value in ([9.0, 6.0, 4.0], [10.0, 7.0, 5.0]):
         search.saw(torch.tensor(value))
-    # the first rises, but its best is said to stand still; the third was halved last time
+    # the first rises, but its best is said not to rise; the third was halved last time
     assert search.check(torch.tensor([8.0, 7.0, 4.0])).tolist() == [True, False, False]
 
 

@@ -18,17 +18,17 @@ def test_projection_onto_a_plane_is_the_smallest_change_that_scipy_finds(norm):
     value = torch.randn(12, dtype=torch.float64)
     change = to_plane(x, w, value, norm)
     for row in range(12):
-        ours, a, room = (t[row].flatten().numpy() for t in (change, w, x))
+        ours, a, slack = (t[row].flatten().numpy() for t in (change, w, x))
         v = value[row].item()
-        reach = np.where(a * v > 0, room, 1 - room) @ np.abs(a)
+        reach = np.where(a * v > 0, slack, 1 - slack) @ np.abs(a)
         if reach < abs(v):  # no image of the box is on the plane: the corner nearest to it
             assert np.allclose(ours @ a + v, np.sign(v) * (abs(v) - reach))
             continue
         assert ours @ a == pytest.approx(-v, abs=1e-9)
-        assert (room + ours >= -1e-12).all()
-        assert (room + ours <= 1 + 1e-12).all()
+        assert (slack + ours >= -1e-12).all()
+        assert (slack + ours <= 1 + 1e-12).all()
         if norm == "linf":  # min t with |d| <= t: a linear programme in (d, t)
-            limits = [(-r, 1 - r) for r in room] + [(0, None)]
+            limits = [(-r, 1 - r) for r in slack] + [(0, None)]
             both = np.block([[np.eye(8), -np.ones((8, 1))], [-np.eye(8), -np.ones((8, 1))]])
             best = linprog([0] * 8 + [1], both, np.zeros(16), [[*a, 0]], [-v], limits).fun
             assert np.abs(ours).max() == pytest.approx(best, abs=1e-9)
@@ -37,7 +37,7 @@ def test_projection_onto_a_plane_is_the_smallest_change_that_scipy_finds(norm):
                 lambda d: d @ d,
                 ours,
                 jac=lambda d: 2 * d,
-                bounds=[(-r, 1 - r) for r in room],
+                bounds=[(-r, 1 - r) for r in slack],
                 constraints={
                     "type": "eq",
                     "fun": lambda d, a=a, v=v: a @ d + v,

@@ -22,12 +22,12 @@ def test_square_finds_the_optimum_of_a_linear_model_without_gradients():
 
 
 def test_square_in_l2_comes_near_the_optimum_of_a_linear_model_whose_weights_are_a_bump():
-    """The search adds bumps, so that weights of such a shape are what it can follow."""
+    """The search adds bumps, and so it can follow weights of that shape."""
     row, column = torch.meshgrid(torch.arange(10.0), torch.arange(10.0), indexing="ij")
     bump = (-((row - 3) ** 2 + (column - 6) ** 2) / 6).exp()
     w = torch.stack([bump, -bump, bump]).flatten()
 
-    def model(images):  # class 0 by far, so that it goes on to the end
+    def model(images):  # class 0 by far: it goes on to the end
         z = images.flatten(1) @ w
         return torch.stack([torch.full_like(z, 100), z], 1)
 

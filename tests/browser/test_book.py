@@ -17,6 +17,7 @@ import pytest
 
 from ltlib import paths
 from ltlib.lesson import figures, widgets
+from tests.waiting import width
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -64,11 +65,6 @@ def page(browser, book):
     yield go
     opened.close()
     assert errors == []
-
-
-def width(image) -> int:
-    """Pixels across an image of a page, as soon as it is decoded."""
-    return image.evaluate("image => image.decode().then(() => image.naturalWidth)")
 
 
 def point_at(opened, term) -> dict[str, float]:

@@ -19,7 +19,7 @@ import nbformat
 import pytest
 
 from ltlib import paths
-from tests.waiting import PATIENCE, free_port, wait_until
+from tests.waiting import PATIENCE, free_port, wait_until, width
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -133,11 +133,6 @@ def run_all(page) -> None:
     assert counts == [f"[{i}]:" for i in range(2, len(counts) + 2)]
     errors = page.locator("[data-mime-type='application/vnd.jupyter.error'], [data-mime-type*=stderr]")
     assert errors.all_inner_texts() == []
-
-
-def width(figure) -> int:
-    """Pixels across a figure, as soon as it is decoded."""
-    return figure.evaluate("image => image.decode().then(() => image.naturalWidth)")
 
 
 def test_a_slider_of_lesson_01_moves_by_keyboard_and_the_figure_follows(lab, page):

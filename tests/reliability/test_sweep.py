@@ -31,7 +31,7 @@ SETTLED = r"^(started|finished|again|failed|in use) +([\w.-]+)"
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a sweep in a session of its own, so that a signal to its group is Ctrl-C. No test leaves one behind."""
+    """Start a sweep in a session of its own: a signal to its group is Ctrl-C. No test leaves one behind."""
     started = []
 
     def begin(content: dict, *flags: str) -> subprocess.Popen:
