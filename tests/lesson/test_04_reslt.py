@@ -76,5 +76,18 @@ def test_the_lesson_trains_as_many_networks_as_it_says():
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     bars = [output for output in outputs if "0 s left" in output.get("data", {}).get("text/plain", "")]
-    assert "four trainings of a small network" in text
-    assert len(bars) == 4
+    assert "three trainings of a small network" in text
+    assert len(bars) == 3
+
+
+def test_a_mean_of_three_plain_networks_finds_no_more_of_the_tail_than_one_of_them():
+    cells = nbformat.read(paths.project() / "notebooks/04_reslt.ipynb", as_version=4).cells
+    (source,) = (cell.source for cell in cells if cell.id == "reslt-21-seeds")
+    names = {"np": np, "figures": figures}
+    exec(source, names)
+    *single, mean = names["cards"].values()
+    assert np.allclose(names["mean"].sum(axis=1), 1)
+    assert mean["accuracy"] == pytest.approx(max(card["accuracy"] for card in single), abs=0.005)
+    few = [card["groups"]["threshold"]["few"]["accuracy"] for card in (*single, mean)]
+    assert len(few) == 4
+    assert few[-1] <= max(few[:-1])

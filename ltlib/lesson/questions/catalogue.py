@@ -92,14 +92,14 @@ QUESTIONS: dict[str, Question] = {
     ),
     # 04_reslt
     "plain_ensemble": Question(
-        "We add the logits of two cross-entropy networks that were trained with different seeds. What does that do "
-        "for the rare classes?",
+        "We average the probabilities of three cross-entropy networks that were trained with different seeds. What "
+        "does that do for the rare classes?",
         {
-            "Much: the errors average out": "Random errors do. The preference for the head is the same in both.",
-            "Little: both have the same preference for the head": "A sum of networks keeps what they share.",
+            "Much: the errors average out": "Random errors do. The preference for the head is the same in all.",
+            "Little: all have the same preference for the head": "A mean of networks keeps what they share.",
             "It harms them": "It changes little in either direction.",
         },
-        "Little: both have the same preference for the head",
+        "Little: all have the same preference for the head",
     ),
     "sum_of_branches": Question(
         "The decision uses the sum of three logit vectors. Dividing the sum by three changes ...",
