@@ -76,7 +76,7 @@ def _training_verbs(verbs, commands: Commands) -> None:
 
 def _evaluation_verbs(verbs, commands: Commands) -> None:
     importer = _verb(verbs, "import", commands["import_checkpoint"])
-    importer.add_argument("file", help="a checkpoint as the authors' code writes it")
+    importer.add_argument("file", help="a checkpoint as the authors' code writes it, or .safetensors")
     importer.add_argument("--stage", default="", help="1 or 2, of a method with two stages (default: what is in it)")
     importer.add_argument("--class-order", default="descending", help="descending or ascending counts (ResLT)")
     _experiment_flags(importer, leave_out=("profile", "seed"))

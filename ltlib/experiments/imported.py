@@ -1,8 +1,9 @@
-"""A checkpoint that the authors of a paper released, as a finished run of ours: read, renamed, evaluated.
+"""A checkpoint that the authors of a paper released, or a stored network, as a finished run: read, renamed, evaluated.
 
 The file is read as data only. Its tensors get our names (``Method.released_name`` and the ``released_name`` of each
-backbone), and every one of ours must be there. The run then has everything that a trained one has, apart from a
-learning curve, and ``run.json`` says ``imported``: the name of the file, its SHA-256, and what was not in it.
+backbone), and every one of ours must be there. A ``weights.safetensors`` of this package has our names already. The run
+then has everything that a trained one has, apart from a learning curve, and ``run.json`` says ``imported``: the name of
+the file, its SHA-256, and what was not in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
 from torch import Tensor
 
 from ltlib import methods
@@ -36,6 +39,7 @@ from ltlib.training.device import choose_device, generator_states, reproducible
 
 CLASS_ORDERS = ("descending", "ascending")
 STAGES = ("", "1", "2")
+SCALES = ("learned_norm", "scales", "scale")  # of the classes, by MiSLAS, by Kang et al., and here
 # What MiSLAS stores beside its weights, its best accuracy, is a number of NumPy, of the old or the new package.
 SCALARS = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -58,7 +62,7 @@ def import_run(
     Everything is checked before anything is written. Importing the same file again gives the run that is there.
 
     Args:
-        file: a checkpoint as the authors' code writes it.
+        file: a checkpoint as the authors' code writes it, or a safetensors file with their names or ours.
         experiment: method, data and imbalance factor that the file belongs to, with ``profile="paper"``. Another
             network than the paper's first one is an override, such as ``backbone=wrn34_20``.
         stage: of a method with two stages, which one the file holds: ``1``, ``2``, or empty for what is in it. A first
@@ -72,9 +76,10 @@ def import_run(
     """
     check_choice("class_order", class_order, CLASS_ORDERS)
     check_choice("stage", stage, STAGES)
-    content, sha256 = _read(file)
+    raw = _bytes(file)
+    content, sha256 = _content(raw, file), hashlib.sha256(raw).hexdigest()
     theirs = list(_tensors(content))
-    experiment = _of_stage(experiment, stage, any(name in ("learned_norm", "scales") for name, _ in theirs))
+    experiment = _of_stage(experiment, stage, any(name in SCALES for name, _ in theirs))
     planned, device = plan(experiment, runs_dir=runs_dir), choose_device()
     run = Run(planned.runs_dir / f"{planned.run_id()}-imported-{sha256[:8]}-{class_order}")
     if run.state == "finished":
@@ -116,33 +121,39 @@ def _evaluate(run: Run, method: Method, data: Prepared, device: torch.device) ->
     )
 
 
-def _read(file: Path) -> tuple[dict, str]:
-    """The content of a checkpoint and the SHA-256 of the file.
-
-    Raises:
-        InputError: it is not there, is damaged, or is a pickle that needs code.
-    """
+def _bytes(file: Path) -> bytes:
     try:
-        raw = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise InputError(
             f"The checkpoint {file} cannot be read ({error.strerror}): give the path of a file."
         ) from error
+
+
+def _content(raw: bytes, file: Path) -> dict:
+    """What is in a checkpoint.
+
+    Raises:
+        InputError: it is damaged, is no dictionary, or is a pickle that needs code.
+    """
+    damaged = f"{file} is damaged or is not a checkpoint of PyTorch: download it again."
     try:
+        if raw[8:9] == b"{":  # safetensors: the length of a header, and the header in JSON
+            return from_safetensors(raw)
         with torch.serialization.safe_globals(SCALARS):
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported global" not in str(error) and "Unsupported class" not in str(error):
-            raise InputError(f"{file} is damaged or is not a checkpoint of PyTorch: download it again.") from error
+            raise InputError(damaged) from error
         raise InputError(
             f"{file} holds more than tensors and numbers, and reading it would run code from the file: ask its authors "
             f"for a file of the state_dict only."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"{file} is damaged or is not a checkpoint of PyTorch: download it again.") from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise InputError(damaged) from error
     if not isinstance(content, dict):
         raise InputError(f"{file} holds a {type(content).__name__}, not a state_dict: give a checkpoint of a network.")
-    return content, hashlib.sha256(raw).hexdigest()
+    return content
 
 
 def _tensors(content: dict, before: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -180,9 +191,12 @@ def _fill(method: Method, theirs: list[tuple[str, Tensor]], class_order: str, fi
         InputError: a tensor is unknown, has another shape, is missing, or is there twice.
     """
     ours, filled = method.state_dict(), set()
+    is_ours = any(name.startswith("network.") for name, _ in theirs)
+    if is_ours and class_order != CLASS_ORDERS[0]:
+        raise InputError(f"{file} has the names of ltlib, and so its order of the classes: leave --class-order out.")
     for theirs_name, tensor in theirs:
-        name = method.released_name(theirs_name, method.network.backbone)
-        if name is None or (not theirs_name.partition(".")[2] and name not in ours):
+        name = theirs_name if is_ours else method.released_name(theirs_name, method.network.backbone)
+        if name is None or (not is_ours and not theirs_name.partition(".")[2] and name not in ours):
             continue
         if name not in ours:
             raise InputError(f"{file} holds {theirs_name!r}, which {_called(method)} does not have: check --method.")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save as to_safetensors
 
 from ltlib import models
 from ltlib.errors import InputError
@@ -20,6 +21,7 @@ from ltlib.experiments.imported import import_run
 from ltlib.experiments.prepare import prepare
 from ltlib.experiments.recipe import resolve
 from ltlib.methods import METHODS
+from ltlib.results import float16
 
 K = 10
 
@@ -226,6 +228,39 @@ def test_a_backbone_of_which_nothing_was_released_is_refused():
         METHODS["cross_entropy"].released_name("conv1.weight", backbone)
 
 
+@pytest.mark.parametrize("method", ["mixup", "mislas", "lbgat"])
+def test_the_weights_of_a_run_come_back_as_a_run(tmp_path, method):
+    """Also in float16, as the wheel carries them, and under any name of the file."""
+    trained = execute(experiment(method))
+    written = (trained.folder / "weights.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(written)
+    (tmp_path / "half").write_bytes(float16.halved(written))
+    run = import_run(tmp_path / "a.safetensors", experiment(method))
+    assert run.info["experiment"]["method"] == method
+    assert run.info["imported"]["not_in_file"] == []
+    np.testing.assert_array_equal(run.predictions()["logits"], trained.predictions()["logits"])
+    half = import_run(tmp_path / "half", experiment(method))
+    assert half.id != run.id
+    np.testing.assert_allclose(half.predictions()["logits"], run.predictions()["logits"], atol=0.05)
+
+
+def test_a_second_stage_starts_from_a_stored_network(tmp_path):
+    trained = execute(experiment("mixup"))
+    (tmp_path / "a.safetensors").write_bytes((trained.folder / "weights.safetensors").read_bytes())
+    run = import_run(tmp_path / "a.safetensors", experiment("mislas"))
+    assert run.info["experiment"]["method"] == "mixup"
+    second = load(execute(experiment("lws", f"stage1={run.id}")))
+    torch.testing.assert_close(second.network.state_dict(), load(trained).network.state_dict())
+    with pytest.raises(InputError, match="stage1=study/mixup is not the id of a run.*ltlib import FILE.safetensors"):
+        execute(experiment("lws", "stage1=study/mixup"))
+
+
+def test_weights_with_our_names_have_our_order_of_the_classes(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes((execute(experiment("mixup")).folder / "weights.safetensors").read_bytes())
+    with pytest.raises(InputError, match="leave --class-order out"):
+        import_run(tmp_path / "a.safetensors", experiment("mixup"), class_order="ascending")
+
+
 class Code:
     """Something that only code can restore."""
 
@@ -235,6 +270,12 @@ class Code:
     [
         (lambda p: None, "cannot be read"),
         (lambda p: p.write_bytes(b"<html>log in</html>"), "is damaged or is not a checkpoint of PyTorch"),
+        (lambda p: p.write_bytes(to_safetensors({"a": torch.zeros(9)})[:-1]), "is damaged or is not a checkpoint"),
+        (lambda p: p.write_bytes(b"\0" * 8 + b"{"), "is damaged or is not a checkpoint of PyTorch"),
+        (
+            lambda p: p.write_bytes(to_safetensors({"network.classifier.weight": torch.zeros(10, 64)})),
+            "lacks 'network",
+        ),
         (lambda p: p.write_bytes(b""), "is damaged or is not a checkpoint of PyTorch"),
         (lambda p: torch.save({"state_dict": Code()}, p), "reading it would run code from the file"),
         (lambda p: p.write_bytes(pickle.dumps({"a": Code()}, 2)), "(run code|damaged)"),
