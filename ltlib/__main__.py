@@ -112,7 +112,7 @@ def sweep(file: str, dry_run: bool, **options: str | None) -> int:
 
 
 def import_checkpoint(file: str, stage: str, class_order: str, **fields: str) -> None:
-    """Make a finished run of a checkpoint that the authors released, and print its table."""
+    """Make a finished run of a checkpoint that authors released, or of stored weights, and print its table."""
     from pathlib import Path
 
     from ltlib.experiments.experiment import Experiment

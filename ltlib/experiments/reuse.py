@@ -50,11 +50,6 @@ def origin(name: str, value: str, data: Prepared, runs_dir: Path) -> Origin:
     Raises:
         InputError: there is no such run, it is not finished, or it has other data.
     """
-    if "/" in value:
-        raise InputError(
-            f"{name}={value} is not the id of a run. A stored network becomes a run with 'python -m ltlib import "
-            f"FILE.safetensors --method METHOD', with its data and imbalance factor."
-        )
     run = runs.find(value, runs_dir)
     info = run.info
     if run.state != "finished":

@@ -210,6 +210,11 @@ def find(name: str, root: Path | None = None) -> Run:
     Raises:
         InputError: no run or several match.
     """
+    if "/" in name:
+        raise InputError(
+            f"{name!r} is not the id of a run. A network that is stored in a file becomes a run with 'python -m ltlib "
+            f"import FILE --method METHOD', with its data and imbalance factor."
+        )
     ids = {run.id: run for run in all_runs(root)}
     if name in ids:
         return ids[name]

@@ -67,7 +67,7 @@ class Mixup(Method):
             return mixup_cross_entropy(self.network, batch, self.alpha)
         x, y_a, y_b, lam = cutmix(batch.x, batch.y, self.alpha)
         z = self.network(x).float()
-        # lambda CE(z, y) + (1 - lambda) CE(z, y_partner), lambda the share of pixels that is left
+        # lambda CE(z, y) + (1 - lambda) CE(z, y_partner)
         return lam * F.cross_entropy(z, y_a) + (1 - lam) * F.cross_entropy(z, y_b)
 
 

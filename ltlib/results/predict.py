@@ -62,7 +62,7 @@ def predict_folder(name: str, folder: Path, say: Callable[[str], None] = print, 
 
 def _open(name: str) -> tuple[Method, dict]:
     """The network, and what it was trained on."""
-    if name in networks.names():
+    if "/" in name:
         method, record = networks.opened(name)
         return method, record.data
     run = runs.find(name)

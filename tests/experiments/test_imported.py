@@ -251,7 +251,7 @@ def test_a_second_stage_starts_from_a_stored_network(tmp_path):
     assert run.info["experiment"]["method"] == "mixup"
     second = load(execute(experiment("lws", f"stage1={run.id}")))
     torch.testing.assert_close(second.network.state_dict(), load(trained).network.state_dict())
-    with pytest.raises(InputError, match="stage1=study/mixup is not the id of a run.*ltlib import FILE.safetensors"):
+    with pytest.raises(InputError, match="'study/mixup' is not the id of a run.*ltlib import FILE"):
         execute(experiment("lws", "stage1=study/mixup"))
 
 
