@@ -141,6 +141,25 @@ def _first_of_each_class(labels: np.ndarray, number: int) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(labels == c)[:number] for c in np.unique(labels)]))
 
 
+def joined(first: Arrays, second: Arrays) -> Arrays:
+    """The trajectories of two stages as one; the epochs of the second are counted on.
+
+    Both have the same plane where the second stage trains a classifier on the features with which the first one ended.
+
+    Args:
+        first, second: as :func:`compute` gives them, of the same test images.
+
+    Raises:
+        InputError: they follow different images.
+    """
+    if not np.array_equal(first["images"], second["images"]):
+        raise InputError("The two trajectories follow different test images: compute both with one per_class_images.")
+    counted_on = {"epochs": second["epochs"] + first["epochs"][-1]}
+    return first | {
+        name: np.concatenate([first[name], (second | counted_on)[name]]) for name in ("epochs", "points", *OVER_TIME)
+    }
+
+
 def file_of(study: Path, run_id: str) -> Path:
     """Where the trajectory of a stored run is kept."""
     return study / "trajectories" / f"{run_id}.npz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,6 +178,22 @@ def test_a_trajectory_ends_where_the_run_ended(run, study):
         assert found["class_accuracy"][place] == pytest.approx(curve[epoch - 1]["class_accuracy"], abs=1e-3)
         assert found["class_confidence"][place] == pytest.approx(curve[epoch - 1]["class_confidence"], abs=1e-3)
     assert found["ece"][-1] == pytest.approx(run.info["metrics"]["ece"], abs=1e-6)
+
+
+def test_the_trajectories_of_two_stages_are_one(run):
+    """The features are frozen in the second stage, so its images stay where the first one left them."""
+    settings = f"stage1={run.id}, keep_every=1, {SMALL}"
+    second = execute(replace(letters(settings), method="crt"), run.folder.parent)
+    first, then = (trajectories.compute(of, per_class_images=10) for of in (run, second))
+    both = trajectories.joined(first, then)
+    counted = len(then["epochs"])
+    assert both["epochs"].tolist() == [2, 4, *range(5, 5 + counted)]
+    assert np.array_equal(both["class_accuracy"][2:], then["class_accuracy"])
+    assert np.array_equal(both["labels"], first["labels"])
+    assert both["points"].shape == (2 + counted, 30, 2)
+    np.testing.assert_allclose(both["points"][2:], both["points"][[1] * counted], atol=0.02)
+    with pytest.raises(InputError, match="follow different test images"):
+        trajectories.joined(first, trajectories.compute(second, per_class_images=5))
 
 
 def test_a_trajectory_goes_on_where_it_was_stopped_and_without_the_kept_weights(run, tmp_path, monkeypatch):
