@@ -10,28 +10,28 @@ from pathlib import Path
 from ltlib import paths
 from ltlib.errors import InputError
 
-# What it is -> pattern below the folder of the resources, and whether every copy of the project has it.
+# What it is -> pattern below the folder of the resources.
 PARTS = {
-    "features of CIFAR-10-LT": ("data/features/*.npz", True),
-    "photographs of CIFAR-10": ("data/excerpts/*.png", True),
-    "trajectories of trainings": ("data/reference_runs/*/trajectories/*.npz", False),
+    "features of CIFAR-10-LT": "data/features/*.npz",
+    "photographs of CIFAR-10": "data/excerpts/*.png",
+    "trajectories of trainings": "data/reference_runs/*/trajectories/*.npz",
 }
 
 
 def found() -> dict[str, list[Path]]:
     """Part -> its files, which can be none."""
     root = paths.resources()
-    return {name: sorted(root.glob(pattern)) for name, (pattern, _) in PARTS.items()}
+    return {name: sorted(root.glob(pattern)) for name, pattern in PARTS.items()}
 
 
 def lines() -> list[str]:
     """A line for each part: how many files, how large, where.
 
     Raises:
-        InputError: a part is missing that every copy of the project has.
+        InputError: a part is missing.
     """
     here = found()
-    missing = [name for name, (_, always) in PARTS.items() if always and not here[name]]
+    missing = [name for name, files in here.items() if not files]
     if missing:
         raise InputError(
             f"Missing in {paths.resources() / 'data'}: {', '.join(missing)}. The project has no public address to "
@@ -41,7 +41,5 @@ def lines() -> list[str]:
 
 
 def _told(files: list[Path]) -> str:
-    if not files:
-        return "none are stored yet"
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     return f"{len(files)} file{'s' if len(files) > 1 else ''}, {megabytes:.1f} MB, in {files[0].parent}"

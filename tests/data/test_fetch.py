@@ -20,7 +20,7 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(paths, "resources", lambda: tmp_path)
     assert main(["data", "fetch"]) == 2
     told = capsys.readouterr().err
-    assert "photographs of CIFAR-10. The project has no public address" in told
+    assert "photographs of CIFAR-10, trajectories of trainings. The project has no public address" in told
     assert "features" not in told
     assert "make wheel" in told
 

@@ -14,7 +14,7 @@ from ltlib.evaluation.spread import paired
 from ltlib.lesson import figures, photographs
 from ltlib.lesson.exercises import EXERCISES, WrongAnswer, check
 from ltlib.methods.baselines import BalancedSoftmax
-from ltlib.results import records
+from ltlib.results import records, trajectories
 from ltlib.results.table import table
 
 PNG = b"\x89PNG"
@@ -187,17 +187,43 @@ def test_what_the_lesson_says_of_intervals_of_three_seeds():
     assert 2 * t.sf(1, 2) == pytest.approx(4 / 10, abs=0.03)
 
 
+def full():
+    """The full training with cross-entropy whose results the lesson shows."""
+    return next(record for record in records.read("cifar10_lt_paper") if record.label == "cross-entropy")
+
+
 def test_what_the_lesson_says_of_the_photographs():
-    shown, answers = excerpt(), photographs.answers("mislas_cifar10_exact", "cross-entropy", seed=0)
+    shown, answers = excerpt(), photographs.answers("cifar10_lt_paper", "cross-entropy")
     taken = {}
     for name in ("horse", "ship", "truck"):
         predicted = answers.predicted[shown.images.labels == shown.class_names.index(name)][:15]
         taken[name] = [shown.class_names[p] for p in predicted]
-    assert set(taken["ship"]) == {"airplane", "automobile"}
-    assert taken["truck"].count("automobile") > 15 / 2
+    assert sum(names.count(name) for name, names in taken.items()) == 25
+    assert set(taken["ship"]) == {"ship", "airplane", "automobile"}
     assert {"deer", "cat", "dog", "airplane"} <= set(taken["horse"])
-    counts = next(r for r in records.read("mislas_cifar10_exact")).data["counts"]
-    assert counts[-3:] == [22, 13, 8]
+    record = full()
+    assert record.data["counts"][-3:] == [139, 83, 50]
+    ship, truck = (record.metrics["confusion"][k] for k in (8, 9))
+    assert (ship[8], ship[0]) == (412, 472)
+    assert (truck[9], truck[1]) == (430, 354)
+
+
+def test_what_the_lesson_says_of_a_whole_training():
+    record = full()
+    course = trajectories.read(record.file.parent, record.id)
+    accuracy, confidence = (course[f"class_{kind}"].astype(float) for kind in ("accuracy", "confidence"))
+    at = {int(epoch): place for place, epoch in enumerate(course["epochs"])}
+    many, medium, few = (accuracy[:, of].mean(axis=1) for of in (slice(3), slice(3, 7), slice(7, 10)))
+    assert (round(many[at[10]], 2), round(few[at[10]], 2)) == (0.77, 0.06)
+    early = few[at[60] : at[160]]
+    assert np.abs(np.diff(early)).max() > 0.2  # "up and down by tens of points"
+    assert many[at[165]] > many[at[160]] + 0.05
+    assert medium[at[165]] > medium[at[160]] + 0.05
+    assert few[at[165]] == pytest.approx(few[at[160]], abs=0.01)
+    assert np.abs(accuracy[at[165] :].mean(axis=1) - accuracy[-1].mean()).max() < 0.015  # "little changes"
+    assert (confidence.mean(axis=1) > accuracy.mean(axis=1)).all()
+    assert (round(confidence[-1].mean(), 2), round(accuracy[-1].mean(), 2), round(few[-1], 2)) == (0.93, 0.71, 0.47)
+    assert confidence[-1, 7:].mean() > confidence[-1].mean() - 0.05  # "as sure of them as of the others"
 
 
 def test_there_are_as_many_pairs_as_the_lesson_says():

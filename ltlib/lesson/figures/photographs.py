@@ -70,7 +70,7 @@ def mistaken(photographs: Excerpt, answers: Answered, classes: Sequence[str], nu
         classes: true classes, one row each.
         number: of photographs of each class, those with the smallest official index.
     """
-    step, words, ends = 1.75, [], []
+    step, words, ends = 2.0, [], []
     figure, (ax,) = new_figure(7, 7 / (1.04 * number + 3.2) * step * len(classes) + 0.3)
     for row, of_class in enumerate(classes):
         ax.text(0, -row * step - 0.5, plain(of_class), ha="right", va="center", weight="bold", fontsize=9)
